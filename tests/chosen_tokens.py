@@ -8,8 +8,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlx_chatterbox.models.decoder.cache import KVCache
 from mlx_chatterbox.models.t3 import engine
-from mlx_chatterbox.models.t3.cache import KVCache
 from mlx_chatterbox.models.t3.rows import Progress, RowRequest
 from mlx_chatterbox.models.t3.steppers import Stepper
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from ..models.t3.native_step import NativeStep
+from ..models.decoder.native_step import NativeStep
 from ..models.t3.t3 import T3
 from ..runtime import device
 from .examination import Examination

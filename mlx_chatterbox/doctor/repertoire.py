@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import mlx.core as mx
 import numpy as np
 
-from ..models.t3.cache import CAPACITY_STEP
+from ..models.decoder.cache import CAPACITY_STEP
 from ..models.t3.engine import DecodingEngine, RowRequest
 from ..models.t3.sampling import SamplingSettings
 from ..models.t3.t3 import T3

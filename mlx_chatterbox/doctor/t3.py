@@ -10,8 +10,8 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from ..models.config import ModelConfig
+from ..models.decoder.native_step import NativeStep
 from ..models.t3.decoding import decode
-from ..models.t3.native_step import NativeStep
 from ..models.t3.sampling import SamplingSettings
 from ..models.t3.t3 import T3
 from ..runtime import device

@@ -16,8 +16,8 @@ import numpy as np
 from ..audio.stretch import checked_speed
 from ..errors import SettingError, TextError, errors_about
 from ..models.config import GenerationConfig
+from ..models.decoder.cache import KVCache
 from ..models.s3gen.flow import check_steps
-from ..models.t3.cache import KVCache
 from ..models.t3.engine import check_lengths
 from ..models.t3.prefix import PrefixMemory
 from ..models.t3.rows import RowRequest

@@ -20,8 +20,8 @@ from ..audio.silence import silence
 from ..audio.stretch import stretch_stream
 from ..errors import SettingError, TextError
 from ..models.config import SILENCE_TOKEN, ModelConfig
+from ..models.decoder.cache import KVCache
 from ..models.s3gen.token_stream import ChunkTokens, TokenStream
-from ..models.t3.cache import KVCache
 from ..models.t3.decoding import decode
 from ..runtime.device_argument import computed_on
 from ..runtime.memory import give_back_memory

@@ -11,8 +11,8 @@ import mlx.core as mx
 import numpy as np
 
 from ..models.config import SILENCE_TOKEN, ModelConfig
+from ..models.decoder.cache import KVCache
 from ..models.s3gen.batch import speech_of
-from ..models.t3.cache import KVCache
 from ..models.t3.engine import DecodingEngine
 from ..models.t3.rows import Row, RowRequest
 from ..runtime.memory import clear_device_cache

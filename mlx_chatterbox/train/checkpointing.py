@@ -11,11 +11,12 @@ from functools import cache
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..models.decoder.gpt2 import GPT2Block
+from ..models.decoder.llama import LlamaBlock
 from ..models.s3gen.encoder import ConformerLayer
 from ..models.s3gen.estimator import BasicTransformerBlock, CausalResnetBlock1D
 from ..models.s3gen.hift import ResBlock
 from ..models.s3tokenizer.s3tokenizer import FSMNBlock
-from ..models.t3.backbone import GPT2Block, LlamaBlock
 
 
 def _layer_types() -> tuple[type, ...]:

@@ -11,7 +11,7 @@ from mlx_chatterbox.doctor.playing import ScheduleResult, play
 from mlx_chatterbox.doctor.repertoire import Repertoire
 from mlx_chatterbox.doctor.schedules import drawn_schedule
 from mlx_chatterbox.doctor.small_t3 import small_t3
-from mlx_chatterbox.models.t3.native_step import NativeStep
+from mlx_chatterbox.models.decoder.native_step import NativeStep
 from mlx_chatterbox.runtime import device
 
 from ..errors import ParityError

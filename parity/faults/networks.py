@@ -5,9 +5,10 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
+from mlx_chatterbox.models.decoder import gpt2, llama, network
 from mlx_chatterbox.models.s3gen import campplus, encoder, estimator, flow, hift
 from mlx_chatterbox.models.s3tokenizer import s3tokenizer
-from mlx_chatterbox.models.t3 import backbone, t3
+from mlx_chatterbox.models.t3 import t3
 
 from .fault import Fault, Patches
 
@@ -17,7 +18,7 @@ _XVECTOR = "s3gen.speaker_encoder.xvector"
 
 
 def _swapped_rotary_halves(patches: Patches) -> None:
-    exact = backbone.rotation
+    exact = llama.rotation
 
     def rotation(wavelengths, start, length):
         rotate = exact(wavelengths, start, length)
@@ -30,7 +31,7 @@ def _swapped_rotary_halves(patches: Patches) -> None:
 
         return swapped
 
-    patches.set(backbone, "rotation", rotation)
+    patches.set(llama, "rotation", rotation)
 
 
 def _interleaved_rotary(patches: Patches) -> None:
@@ -57,11 +58,11 @@ def _mask_on_the_wrong_side(patches: Patches) -> None:
         past = mx.arange(earlier + new)[None] < earlier + mx.arange(new)[:, None]
         return mx.where(past, -1e9, 0.0).astype(dtype)
 
-    patches.set(t3, "causal_mask", sees_the_future)
+    patches.set(network, "causal_mask", sees_the_future)
 
 
 def _exact_gelu(patches: Patches) -> None:
-    patches.set(backbone, "gelu_approx", nn.gelu)
+    patches.set(gpt2, "gelu_approx", nn.gelu)
 
 
 def _missing_scale(patches: Patches) -> None:

@@ -14,9 +14,10 @@ from functools import partial
 import mlx.core as mx
 import numpy as np
 
-from mlx_chatterbox.models.t3 import engine, steppers, t3
-from mlx_chatterbox.models.t3.cache import RowCache, SharedCache
-from mlx_chatterbox.models.t3.native_step import NativeStep
+from mlx_chatterbox.models.decoder import network
+from mlx_chatterbox.models.decoder.cache import RowCache, SharedCache
+from mlx_chatterbox.models.decoder.native_step import NativeStep
+from mlx_chatterbox.models.t3 import engine, steppers
 from mlx_chatterbox.models.t3.rows import Progress
 from mlx_chatterbox.models.t3.t3 import T3
 
@@ -283,7 +284,7 @@ def _last_comes_first(patches: Patches) -> None:
 
 
 def _extent_of_the_longest(patches: Patches) -> None:
-    attends = t3.attends_apart
+    attends = network.attends_apart
 
     def attend_alike(caches, rows):
         longest = max((cache.extent for cache in caches), default=0)
@@ -296,7 +297,7 @@ def _extent_of_the_longest(patches: Patches) -> None:
         with replaced(RowCache, "extent", property(lambda cache: longest)):
             return attends(caches, rows)
 
-    patches.set(t3, "attends_apart", attend_alike)
+    patches.set(network, "attends_apart", attend_alike)
 
 
 def _no_idle_rows(patches: Patches) -> None:

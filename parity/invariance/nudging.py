@@ -18,7 +18,7 @@ from functools import lru_cache
 import mlx.core as mx
 import numpy as np
 
-from mlx_chatterbox.models.t3.native_step import MOST_ROWS, NativeStep
+from mlx_chatterbox.models.decoder.native_step import MOST_ROWS, NativeStep
 from mlx_chatterbox.nn import attention
 
 from ..taps.replacing import replaced

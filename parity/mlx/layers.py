@@ -9,10 +9,11 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlx_chatterbox.models.decoder import llama
+from mlx_chatterbox.models.decoder.cache import CacheBuilder, causal_mask
+from mlx_chatterbox.models.decoder.gpt2 import GPT2Model
+from mlx_chatterbox.models.decoder.llama import LlamaModel
 from mlx_chatterbox.models.s3gen.campplus import batch_norm_relu
-from mlx_chatterbox.models.t3 import backbone
-from mlx_chatterbox.models.t3.backbone import GPT2Model, LlamaModel
-from mlx_chatterbox.models.t3.cache import CacheBuilder, causal_mask
 
 from .. import COMMAND
 from ..errors import ParityError
@@ -115,5 +116,5 @@ def _call_backbone(t3, name: str, layer: nn.Module, x: mx.array) -> np.ndarray:
     if type(layer).__name__.endswith(("Attention", "Block")):
         arguments += [rows, CacheBuilder(1, bias).attend_in(0)]
         if not t3.config.is_gpt2:
-            arguments.append(backbone.rotation(t3.tfmr.model._wavelengths, start, length))
+            arguments.append(llama.rotation(t3.tfmr.model._wavelengths, start, length))
     return as_numpy(layer(*arguments)).reshape(rows, length, -1)

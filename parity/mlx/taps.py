@@ -24,14 +24,14 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlx_chatterbox.models.decoder import llama
+from mlx_chatterbox.models.decoder.native_step import NativeStep
 from mlx_chatterbox.models.s3gen import campplus, estimator
 from mlx_chatterbox.models.s3gen.estimator import ConditionalDecoder
 from mlx_chatterbox.models.s3gen.hift import HiFTGenerator
 from mlx_chatterbox.models.s3gen.native_encoder import NativeLayers
 from mlx_chatterbox.models.s3gen.native_estimator import NativeEstimator
 from mlx_chatterbox.models.s3tokenizer.s3tokenizer import FSQCodebook
-from mlx_chatterbox.models.t3 import backbone
-from mlx_chatterbox.models.t3.native_step import NativeStep
 from mlx_chatterbox.models.t3.t3 import T3
 from mlx_chatterbox.runtime import parallel
 
@@ -290,7 +290,7 @@ def _batch_norms(paths: dict[int, str], recorder: Recorder) -> Iterator[None]:
 @contextmanager
 def _rotations(recorder: Recorder) -> Iterator[None]:
     """Record rotary positions, a function made once for all layers, as cosines and sines."""
-    original = backbone.rotation
+    original = llama.rotation
 
     def call(wavelengths, start, length):
         rotate = original(wavelengths, start, length)
@@ -302,5 +302,5 @@ def _rotations(recorder: Recorder) -> Iterator[None]:
         recorder.note("t3.tfmr.model.rotary_emb", outputs)
         return rotate
 
-    with replaced(backbone, "rotation", call):
+    with replaced(llama, "rotation", call):
         yield

@@ -18,7 +18,7 @@ from mlx_chatterbox.api.tts import ChatterboxTTS
 from mlx_chatterbox.api.vc import ChatterboxVC
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig, PackingConfig, QuantizationConfig
-from mlx_chatterbox.models.t3.native_step import NativeStep
+from mlx_chatterbox.models.decoder.native_step import NativeStep
 from mlx_chatterbox.parity.inputs.make import Sizes, make_inputs
 from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.parity.mlx.backend import compute

@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from mlx_chatterbox.api.tts import open_model
 from mlx_chatterbox.errors import SettingError, TextError
-from mlx_chatterbox.models.t3 import cache
+from mlx_chatterbox.models.decoder import cache
 from mlx_chatterbox.models.t3.decoding import decode, decode_batch
 from mlx_chatterbox.models.t3.prefix import PrefixMemory
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, draw

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_map
 
+from mlx_chatterbox.models.decoder.cache import CAPACITY_STEP, RowCache
+from mlx_chatterbox.models.decoder.native_step import MOST_ROWS, NativeStep
 from mlx_chatterbox.models.t3 import decoding
-from mlx_chatterbox.models.t3.cache import CAPACITY_STEP, RowCache
 from mlx_chatterbox.models.t3.config import T3Config
-from mlx_chatterbox.models.t3.native_step import MOST_ROWS, NativeStep
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, gumbel_noise, process_logits
 from mlx_chatterbox.models.t3.t3 import T3
 from mlx_chatterbox.runtime import device, native
@@ -93,7 +93,7 @@ def test_logits_and_memory(t3, lengths, guided):
 
     def by_mlx(drawn: mx.array, index: int, caches: list[RowCache]) -> mx.array:
         slots = [cache.used for cache in caches for _ in range(cache.rows)]
-        return t3.step_apart(drawn, mx.array([index]), mx.array(slots), caches)
+        return t3.step_apart(drawn, mx.array([index]), mx.array(slots), caches)[0]
 
     in_c = NativeStep.of(t3)
 
@@ -125,7 +125,7 @@ def test_many_rows_of_larger_weights(backbone, rows, widths):
     caches = caches_of(t3, [5] * rows, False)
     others = [copied(cache) for cache in caches]
     tokens = mx.random.randint(0, 30, (rows,))
-    expected = t3.step_apart(tokens, mx.array([1]), mx.array([5] * rows), others)
+    expected, _ = t3.step_apart(tokens, mx.array([1]), mx.array([5] * rows), others)
     got = NativeStep.of(t3)(np.array(tokens), np.ones(rows, np.int64), caches)
     error = np.linalg.norm(got - expected) / np.linalg.norm(expected)
     products = 7 * t3.config.num_hidden_layers

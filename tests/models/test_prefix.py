@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_chatterbox.models.t3.cache import KVCache
+from mlx_chatterbox.models.decoder.cache import KVCache
 from mlx_chatterbox.models.t3.prefix import MOST_BYTES, PrefixMemory
 from mlx_chatterbox.weights.checkpoint import build
 from mlx_chatterbox.weights.variants import VARIANTS

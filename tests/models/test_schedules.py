@@ -11,7 +11,7 @@ from mlx_chatterbox.doctor.playing import ScheduleResult, play
 from mlx_chatterbox.doctor.repertoire import Repertoire
 from mlx_chatterbox.doctor.schedules import PlannedRow, Schedule, drawn_schedule
 from mlx_chatterbox.doctor.small_t3 import SIZES, small_t3
-from mlx_chatterbox.models.t3.native_step import MOST_ROWS, NativeStep
+from mlx_chatterbox.models.decoder.native_step import MOST_ROWS, NativeStep
 from mlx_chatterbox.models.t3.steppers import alike_width
 from mlx_chatterbox.parity.invariance.engine_faults import FAULTS, engine_fault
 from mlx_chatterbox.parity.invariance.nudging import nudged

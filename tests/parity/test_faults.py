@@ -88,7 +88,7 @@ def second_start(monkeypatch) -> None:
 
 def exact_gelu(monkeypatch) -> None:
     """GPT-2's activation by the error function instead of by tanh."""
-    monkeypatch.setattr("mlx_chatterbox.models.t3.backbone.gelu_approx", nn.gelu)
+    monkeypatch.setattr("mlx_chatterbox.models.decoder.gpt2.gelu_approx", nn.gelu)
 
 
 def conditioned_on_one_time(monkeypatch) -> None:

@@ -24,7 +24,7 @@ ON_A_CPU_ALONE = {
     ("nn/conv2d.py", "takes"),
     ("nn/rotary.py", "tuned_for"),
     ("models/s3gen/estimator.py", "can_run_two"),
-    ("models/t3/native_step.py", "takes"),
+    ("models/decoder/native_step.py", "takes"),
 }
 
 # (file, line) to the answers returned there.

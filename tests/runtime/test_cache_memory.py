@@ -9,7 +9,8 @@ import pytest
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxVC
 from mlx_chatterbox.errors import SettingError
-from mlx_chatterbox.models.t3 import cache, decoding, steppers
+from mlx_chatterbox.models.decoder import cache
+from mlx_chatterbox.models.t3 import decoding, steppers
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.runtime import device, memory
 from mlx_chatterbox.weights.checkpoint import build

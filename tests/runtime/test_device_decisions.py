@@ -18,7 +18,7 @@ import pytest
 from mlx.utils import tree_map
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxTurboTTS, ChatterboxVC
-from mlx_chatterbox.models.t3.native_step import NativeStep
+from mlx_chatterbox.models.decoder.native_step import NativeStep
 from mlx_chatterbox.nn import (
     activations,
     attention,

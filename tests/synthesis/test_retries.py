@@ -11,7 +11,8 @@ import pytest
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import guard_lines, main
-from mlx_chatterbox.models.t3 import engine, t3
+from mlx_chatterbox.models.decoder import network
+from mlx_chatterbox.models.t3 import engine
 from mlx_chatterbox.models.t3.decoding import decode
 from mlx_chatterbox.models.t3.engine import DecodingEngine
 from mlx_chatterbox.recognition.held_out import HELD_OUT
@@ -232,7 +233,7 @@ def test_on_two_cores_each_decodes_half_of_a_small_t3s_texts(
         pytest.skip("no CPU with OpenBLAS")
     monkeypatch.setattr(parallel, "_cores", lambda: 2)
     if not is_small:
-        monkeypatch.setattr(t3, "_SMALL", 1000)
+        monkeypatch.setattr(network, "_SMALL", 1000)
     texts = ["Yes.", "No.", "Why?", "Good.", TEXT]
     found = tts.generate_batch(texts, seed=1, **FAST)
     counts = sorted(len(one["rows"]) for one in together.values())

@@ -7,7 +7,7 @@ from collections.abc import Collection, Generator, Sequence
 import mlx.core as mx
 
 from ...errors import SettingError
-from .cache import KVCache
+from ..decoder.cache import KVCache
 from .engine import DecodingEngine
 from .rows import Row, RowRequest
 from .sampling import SamplingSettings

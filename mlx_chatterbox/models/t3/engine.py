@@ -17,8 +17,8 @@ from ...errors import CheckpointError, SettingError, TextError
 from ...runtime import device
 from ...runtime.parallel import prefill_threads
 from ...runtime.threads import compute_in_this_thread
-from .cache import KVCache, rounded_capacity
-from .native_step import MOST_ROWS, NativeStep
+from ..decoder.cache import KVCache, rounded_capacity
+from ..decoder.native_step import MOST_ROWS, NativeStep
 from .rows import Progress, Row, RowRequest
 from .steppers import NOT_A_NUMBER, ApartStepper, NativeStepper, SharedStepper, Stepper
 from .t3 import T3

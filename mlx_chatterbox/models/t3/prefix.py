@@ -12,8 +12,8 @@ import numpy as np
 
 from ...runtime import device
 from ...runtime.parallel import prefill_threads
-from .aliases import alias, evaluated_weights, share_contents
-from .cache import KVCache
+from ..decoder.aliases import alias, evaluated_weights, share_contents
+from ..decoder.cache import KVCache
 from .t3 import T3
 
 # Bytes of all prefixes that are kept: four of the largest, which are Turbo's.

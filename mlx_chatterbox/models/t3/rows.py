@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import mlx.core as mx
 import numpy as np
 
-from .cache import KVCache
+from ..decoder.cache import KVCache
 from .config import T3Config
 from .sampling import SamplingSettings
 

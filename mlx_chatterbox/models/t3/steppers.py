@@ -23,8 +23,8 @@ from mlx.utils import tree_flatten
 
 from ...runtime import device, native
 from ...runtime.parallel import prefill_threads
-from .cache import KVCache, RowCache, SharedCache, rounded_capacity
-from .native_step import MOST_ROWS, NativeStep, repeated
+from ..decoder.cache import KVCache, RowCache, SharedCache, rounded_capacity
+from ..decoder.native_step import MOST_ROWS, NativeStep, repeated
 from .rows import Progress
 from .sampling import Array, draw, gumbel_noise, process_logits
 from .t3 import T3
@@ -364,7 +364,7 @@ class SharedStepper(_QueuedStepper):
             tokens = tokens[mx.array(owners)]
         memory = [*cache.keys, *cache.values]
         step = self._t3.step if device.on_cpu() else self._t3.compiled_step
-        logits, memory = step(
+        logits, _, memory = step(
             tokens, _one_or_all(positions), _one_or_all(slots), memory, cache.extent
         )
         cache.take_written(memory, taken)
@@ -428,7 +428,7 @@ class ApartStepper(_QueuedStepper):
                 idle = [0] * (self._width - len(slots))
                 steps = [(owners + idle, positions + idle, slots + idle, caches)]
             logits = [
-                self._t3.step_apart(tokens[mx.array(i)], mx.array(p), mx.array(s), own)
+                self._t3.step_apart(tokens[mx.array(i)], mx.array(p), mx.array(s), own)[0]
                 for i, p, s, own in steps
             ]
             self._draw(group, mx.concatenate(logits)[: len(slots)])
@@ -476,7 +476,7 @@ def _are_alike(t3: T3, width: int) -> bool:
     nothing = t3.empty_cache()
     for token in (start, 0, start // 2):
         caches = [RowCache(nothing) for _ in range(width)]
-        logits = t3.step_apart(mx.full((width,), token, dtype=mx.int32), zeros, zeros, caches)
+        logits, _ = t3.step_apart(mx.full((width,), token, dtype=mx.int32), zeros, zeros, caches)
         if not mx.array_equal(logits, mx.broadcast_to(logits[:1], logits.shape)):
             return False
     return True

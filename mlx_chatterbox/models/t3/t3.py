@@ -9,26 +9,18 @@ Source: upstream `models/t3/t3.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..decoder.cache import KVCache
+from ..decoder.gpt2 import GPT2Model
+from ..decoder.llama import LlamaModel
+from ..decoder.network import DecoderNetwork, Lookup
 from .backbone import Backbone
-from .cache import (
-    AttendCached,
-    CacheBuilder,
-    KVCache,
-    RowCache,
-    attends_apart,
-    attends_to_shared,
-    causal_mask,
-)
 from .conditioning import T3CondEnc
 from .config import T3Config
-
-# Bytes of weights.
-_SMALL = 32 * 2**20
 
 
 class LearnedPositionEmbeddings(nn.Module):
@@ -43,11 +35,12 @@ class LearnedPositionEmbeddings(nn.Module):
         return self.emb(start + mx.arange(length))
 
 
-class T3(nn.Module):
+class T3(nn.Module, DecoderNetwork):
     """Token-to-token transformer."""
 
     def __init__(self, config: T3Config):
-        super().__init__()
+        nn.Module.__init__(self)
+        DecoderNetwork.__init__(self)
         self.config = config
         width = config.hidden_size
         self.tfmr = Backbone(config)
@@ -59,26 +52,30 @@ class T3(nn.Module):
             self.speech_pos_emb = LearnedPositionEmbeddings(config.max_speech_tokens + 4, width)
         self.text_head = nn.Linear(width, config.text_tokens_dict_size, bias=False)
         self.speech_head = nn.Linear(width, config.speech_tokens_dict_size, bias=config.is_gpt2)
-        self._compiled_step: Callable | None = None
-        self._alike_widths: dict[tuple, int] = {}
+
+    @property
+    def module(self) -> T3:
+        return self
+
+    @property
+    def transformer(self) -> LlamaModel | GPT2Model:
+        return self.tfmr.model
+
+    @property
+    def heads(self) -> list[nn.Module]:
+        return [self.speech_head]
+
+    def lookups(self, tokens: Any, positions: Any) -> list[Lookup]:
+        """See `DecoderNetwork.lookups`; GPT-2's positions are its transformer's own."""
+        of_tokens = (self.speech_emb, tokens)
+        if self.config.is_gpt2:
+            return [of_tokens]
+        return [of_tokens, (self.speech_pos_emb.emb, positions)]
 
     @property
     def dtype(self) -> mx.Dtype:
         """Type of the embeddings, and so of the activations."""
         return self.cond_enc.spkr_enc.bias.dtype
-
-    @property
-    def is_small(self) -> bool:
-        """True if the weights stay in the cache, so that two cores read them at no cost.
-
-        Larger ones are read from memory at each step: then that is what a step takes its time for,
-        and as many rows as possible are to share it.
-        """
-        sizes = self.config
-        width, inside = sizes.hidden_size, sizes.num_attention_heads * sizes.head_dim
-        attention, mlp = 4 * width * inside, 3 * width * sizes.intermediate_size
-        # By size, in float32: it is asked for every sentence.
-        return 4 * self.config.num_hidden_layers * (attention + mlp) <= _SMALL
 
     def embed_conditioning(
         self, speaker_embedding: mx.array, prompt_tokens: mx.array | None, emotion: mx.array | float
@@ -142,101 +139,6 @@ class T3(nn.Module):
         voice, and for the row without text.
         """
         return self.hidden_states(cond_emb)[1]
-
-    def empty_cache(self) -> KVCache:
-        """Keys and values of no position, in one row."""
-        shape = (1, self.config.num_attention_heads, 0, self.config.head_dim)
-        layers = (mx.zeros(shape, dtype=self.dtype),) * self.config.num_hidden_layers
-        return KVCache(layers, layers)
-
-    def hidden_states(
-        self, embeddings: mx.array, earlier: KVCache | None = None
-    ) -> tuple[mx.array, KVCache]:
-        """Run the backbone.
-
-        Args:
-            embeddings: (B, T, C).
-            earlier: keys and values of the positions before them, in one row or B.
-
-        Returns:
-            (B, T, C) after the final norm; the cache with these positions.
-        """
-        rows, length, _ = embeddings.shape
-        first = 0 if earlier is None else earlier.length
-        layers, bias = self.config.num_hidden_layers, causal_mask(first, length, embeddings.dtype)
-        builder = CacheBuilder(layers, bias, earlier)
-        start = mx.full((rows,), first, dtype=mx.int32)
-        attends = [builder.attend_in(layer) for layer in range(layers)]
-        return self.tfmr.model(embeddings, start, attends), builder.cache()
-
-    def step(
-        self,
-        tokens: mx.array,
-        positions: mx.array,
-        slots: mx.array,
-        memory: list[mx.array],
-        extent: int,
-    ) -> tuple[mx.array, list[mx.array]]:
-        """Predict what follows one more speech token a row.
-
-        Args:
-            tokens: (P,).
-            positions: (P,) int32, of the tokens among speech tokens, or (1,) if all are alike.
-            slots: (P,) int32, where their keys and values go, or (1,) if all are alike.
-            memory: the layers' keys, then their values, each (P, H, capacity, D).
-            extent: number of slots that are attended to.
-
-        Returns:
-            Logits (P, V) float32; the memory with the tokens.
-        """
-        memory = list(memory)
-        attends = attends_to_shared(memory, slots, extent, self.dtype)
-        return self._predict(tokens, positions, slots, attends), memory
-
-    def step_apart(
-        self, tokens: mx.array, positions: mx.array, slots: mx.array, caches: Sequence[RowCache]
-    ) -> mx.array:
-        """Predict as `step` does, with each sentence's attention computed by itself.
-
-        Args:
-            tokens, positions, slots: (P,); rows beyond those of the caches belong to no sentence.
-            caches: their rows come one after the other. They get one more slot.
-
-        Returns:
-            Logits (P, V) float32.
-        """
-        logits = self._predict(tokens, positions, slots, attends_apart(caches, tokens.shape[0]))
-        for cache in caches:
-            cache.used += 1
-        return logits
-
-    def _predict(
-        self,
-        tokens: mx.array,
-        positions: mx.array,
-        slots: mx.array,
-        attends: Sequence[AttendCached],
-    ) -> mx.array:
-        embeddings = self.embed_speech(tokens[:, None], positions[:, None])
-        start = mx.broadcast_to(slots, tokens.shape)
-        hidden = self.tfmr.model(embeddings, start, attends)
-        return self.speech_head(hidden[:, 0]).astype(mx.float32)
-
-    @property
-    def alike_widths(self) -> dict[tuple, int]:
-        """Measured by `steppers.alike_width`."""
-        return self._alike_widths
-
-    @property
-    def compiled_step(self) -> Callable:
-        """`step`, traced once for every number of rows and every capacity of the cache.
-
-        The weights are inputs of the trace, so it stays right when they are replaced.
-        """
-        compiled = self._compiled_step
-        if compiled is None:
-            compiled = self._compiled_step = mx.compile(self.step, inputs=self.state)
-        return compiled
 
     def teacher_forced_logits(
         self, cond_emb: mx.array, text_tokens: mx.array, speech_tokens: mx.array

@@ -7,7 +7,7 @@
 * `many_rows.c`: prefill multiplies some hundred rows, and OpenBLAS's copies take up to a third of
   its time. Up to how many rows are computed here is measured once on a machine (`choice.py`);
   larger products are passed on.
-* `decoder.c`: called by `models/t3/native_step.py`, a whole step of decoding.
+* `decoder.c`: called by `models/decoder/native_step.py`, a whole step of decoding.
 * `estimator.c`: called by `models/s3gen/native_estimator.py`, the flow's estimator as a whole.
 * `conformer.c`: called by `models/s3gen/native_encoder.py`, the encoder's layers.
 * `attention.c`: called by `nn/attention.py`, where MLX has fused attention for GPUs alone.

@@ -25,7 +25,7 @@ import numpy as np
 
 from ...checks.tensors import check_tokens
 from ...errors import DataError
-from ...models.t3.cache import causal_mask
+from ...models.decoder.cache import causal_mask
 from ...models.t3.config import T3Config
 from ...nn.attention import attend, padding_bias
 from .base import (

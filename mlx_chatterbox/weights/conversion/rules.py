@@ -60,11 +60,13 @@ class FileRules:
         drops: keys that are not converted.
         operations: a pattern for the whole key, a number of dimensions, and the operation for
             both; the first that matches applies, and if none does the tensor is copied.
+        renames: patterns within our keys and their replacements, applied in order.
     """
 
     prefixes: tuple[tuple[str, str], ...]
     drops: tuple[Drop, ...]
     operations: tuple[tuple[str, int, str], ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
 
 
 T3_PARTS = (

@@ -52,7 +52,13 @@ def plan(available: Mapping[str, Shapes], variant: Variant | str) -> ConversionP
         CheckpointError: there are keys without a rule, all of which are named, or a weight norm
             whose two halves do not match.
     """
-    rules = file_rules(variant)
+    return plan_by_rules(available, file_rules(variant))
+
+
+def plan_by_rules(
+    available: Mapping[str, Shapes], rules: Mapping[str, FileRules]
+) -> ConversionPlan:
+    """Plan the conversion of files by the rules of each; arguments and errors as of `plan`."""
     entries: list[PlanEntry] = []
     dropped: list[Dropped] = []
     left_over: list[str] = []
@@ -110,7 +116,10 @@ def _reason_to_drop(key: str, rules: FileRules) -> str | None:
 def _our_key(key: str, rules: FileRules) -> str | None:
     for theirs, ours in rules.prefixes:
         if key.startswith(theirs):
-            return ours + key.removeprefix(theirs)
+            target = ours + key.removeprefix(theirs)
+            for pattern, replacement in rules.renames:
+                target = re.sub(pattern, replacement, target)
+            return target
     return None
 
 

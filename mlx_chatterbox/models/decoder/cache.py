@@ -1,4 +1,4 @@
-"""Caches of T3's keys and values of earlier positions, for every layer.
+"""Caches of a transformer's keys and values of earlier positions, for every layer.
 
 A `KVCache` is immutable and belongs to one sentence, or to the conditioning that every sentence of
 a voice begins with. While sentences are decoded a `RowCache` has the slots of one of them, and a

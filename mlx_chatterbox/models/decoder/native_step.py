@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import add
 from weakref import WeakKeyDictionary
 
 import mlx.core as mx
@@ -17,61 +19,73 @@ import numpy as np
 from ...runtime import native
 from ...runtime.native.layers import NotPlain, address, address_table, linear_weights, plain_weight
 from .aliases import alias, evaluated_weights
-from .backbone import GPT2Block, LlamaBlock
 from .cache import RowCache
-from .t3 import T3
+from .gpt2 import GPT2Block, GPT2Model
+from .llama import LlamaBlock
+from .network import DecoderNetwork
 
 MOST_ROWS = 16
 
 
 class NativeStep:
-    """Predicts what follows one more speech token a row, as `T3.step_apart` does.
+    """Predicts what follows once more was written in each row, as `DecoderNetwork.step_apart` does.
 
-    It holds on to the weights that T3 has when it is made.
+    It holds on to the weights that the network has when it is made.
 
     Raises:
         NotPlain: see `NativeStep.of`, by which to make one.
     """
 
-    def __init__(self, t3: T3):
-        self._t3, self._config = t3, t3.config
-        model = t3.tfmr.model
+    def __init__(self, network: DecoderNetwork):
+        self._network = network
+        model = network.transformer
         # C reads this memory, also after a weight was changed in place.
-        self._held = [alias(weight) for weight in evaluated_weights(t3)]
-        if t3.config.is_gpt2:
-            layers, norm, self._wavelengths = model.h, model.ln_f, None
+        self._held = [alias(weight) for weight in evaluated_weights(network.module)]
+        # The Llama's; GPT-2 does not turn anything.
+        self._wavelengths: np.ndarray | None = None
+        layers: Sequence[GPT2Block | LlamaBlock]
+        norm: nn.Module
+        if isinstance(model, GPT2Model):
+            layers, norm = model.h, model.ln_f
         else:
             layers, norm, self._wavelengths = model.layers, model.norm, np.array(model._wavelengths)
         self._norm = [plain_weight(norm, "weight"), plain_weight(norm, "bias")]
         self._weights = [list(_weights(layer)) for layer in layers]
         self._layers = address_table(self._weights)
-        self._tables, self._head = _tables(t3), _head(t3)
+        self._tables, self._heads = _tables(network), _heads(network)
         self._known: WeakKeyDictionary[RowCache, tuple] = WeakKeyDictionary()
 
     @classmethod
-    def of(cls, t3: T3) -> NativeStep | None:
+    def of(cls, network: DecoderNetwork) -> NativeStep | None:
         """For float32 weights of plain layers, where there is compiled code; or None."""
         if not native.takes():
             return None
         try:
-            return cls(t3)
+            return cls(network)
         except NotPlain:
             return None
 
     def __call__(
         self, tokens: np.ndarray, positions: np.ndarray, caches: Sequence[RowCache]
     ) -> np.ndarray:
+        """Logits alone, of what `predict` computes."""
+        return self.predict(tokens, positions, caches)[0]
+
+    def predict(
+        self, tokens: np.ndarray, positions: np.ndarray, caches: Sequence[RowCache]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Write one slot more of each cache, in place.
 
         Args:
-            tokens: (P,), at most `MOST_ROWS`.
-            positions: (P,), of the tokens among speech tokens.
+            tokens: (P,) or (P, W), at most `MOST_ROWS`.
+            positions: (P,), of the tokens among those written.
             caches: have room; their rows come one after the other.
 
         Returns:
-            Logits (P, V) float32. A row's are the same to the bit with any others, in any order.
+            Logits (P, V), or (P, W, V), and the hidden states that they follow from, (P, C),
+            float32. A row's are the same to the bit with any others, in any order.
         """
-        config, rows = self._config, [cache.rows for cache in caches]
+        sizes, rows = self._network.transformer.sizes, [cache.rows for cache in caches]
         slots = repeated([cache.used for cache in caches], rows)
         capacities = repeated([cache.capacity for cache in caches], rows)
         embedded = self._embed(tokens, positions, slots)
@@ -80,39 +94,44 @@ class NativeStep:
             angles = slots[:, None].astype(np.float32) / self._wavelengths
             cosine, sine = np.cos(angles), np.sin(angles)
         keys, values = self._addresses(caches)
-        result = np.empty_like(embedded)
+        hidden = np.empty_like(embedded)
         arrays = (embedded, cosine, sine, slots, capacities, self._layers, keys, values)
         _, heads, _, depth = caches[0].keys[0].shape
-        sizes = (len(self._layers), *embedded.shape, heads, depth, config.intermediate_size)
-        pointers = [ctypes.c_void_p(address(array)) for array in (*arrays, *self._norm, result)]
+        counts = (len(self._layers), *embedded.shape, heads, depth, sizes.intermediate_size)
+        pointers = [ctypes.c_void_p(address(array)) for array in (*arrays, *self._norm, hidden)]
         library = native.library()
         assert library is not None  # `NativeStep.of`
-        if library.decode(*pointers, *sizes, ctypes.c_float(config.norm_eps)):
+        if library.decode(*pointers, *counts, ctypes.c_float(sizes.norm_eps)):
             raise MemoryError("decode")
         for cache in caches:
             cache.used += 1
-        return self._predict(result)
+        return self._predict(hidden), hidden
 
     def _embed(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
-        """Embed tokens, (P,) to (P, C); GPT-2 counts positions over all of a row's slots."""
+        """Embed tokens, to (P, C); GPT-2 counts positions over all of a row's slots."""
+        model = self._network.transformer
         if self._tables is None:
-            at = mx.array(positions)[:, None]
-            x = self._t3.embed_speech(mx.array(tokens)[:, None], at)[:, 0]
-            if self._config.is_gpt2:
-                x = x + self._t3.tfmr.model.wpe(mx.array(slots))
+            x = self._network.embed_written(mx.array(tokens), mx.array(positions))
+            if isinstance(model, GPT2Model):
+                x = x + model.wpe(mx.array(slots))
             return np.array(x.astype(mx.float32))
-        of_tokens, of_positions = self._tables
-        return of_tokens[tokens] + of_positions[slots if self._config.is_gpt2 else positions]
+        entries = [entry for _, entry in self._network.lookups(tokens, positions)]
+        if isinstance(model, GPT2Model):
+            entries.append(slots)
+        first, *others = (table[at] for table, at in zip(self._tables, entries, strict=True))
+        return reduce(add, others, first)
 
     def _predict(self, hidden: np.ndarray) -> np.ndarray:
-        """Logits (P, V) from what comes out of the layers, (P, C)."""
-        if self._head is None:
+        """Logits (P, V) or (P, W, V) from what comes out of the layers, (P, C)."""
+        if self._heads is None:
             # Row by row, so that none is rounded by the number of others.
-            rows = [self._t3.speech_head(row[None]) for row in mx.array(hidden)]
-            return np.array(mx.concatenate(rows).astype(mx.float32))
-        weight, bias = self._head
-        logits = native.multiply(hidden, weight)
-        return logits if bias is None else logits + bias
+            rows = [self._network.predict(row[None]) for row in mx.array(hidden)]
+            return np.array(mx.concatenate(rows))
+        logits = []
+        for weight, bias in self._heads:
+            product = native.multiply(hidden, weight)
+            logits.append(product if bias is None else product + bias)
+        return logits[0] if len(logits) == 1 else np.stack(logits, axis=1)
 
     def _addresses(self, caches: Sequence[RowCache]) -> tuple[np.ndarray, np.ndarray]:
         """Addresses of the keys, and of the values, in each layer and row, (layers, P) uint64."""
@@ -134,29 +153,31 @@ class NativeStep:
         return known[2], known[3]
 
 
-def repeated(values: Sequence[int], counts: Sequence[int]) -> np.ndarray:
-    """Repeat each value, (P,) int32; for so few numbers faster than NumPy's own."""
+def repeated(values: Sequence, counts: Sequence[int]) -> np.ndarray:
+    """Repeat each value, (P,) or (P, W) int32; for so few numbers faster than NumPy's own."""
     pairs = zip(values, counts, strict=True)
     return np.array([value for value, count in pairs for _ in range(count)], dtype=np.int32)
 
 
-def _tables(t3: T3) -> tuple[np.ndarray, np.ndarray] | None:
-    """Embeddings of tokens and of positions; None where they are of another kind."""
-    positions = t3.tfmr.model.wpe if t3.config.is_gpt2 else t3.speech_pos_emb.emb
-    tables = (t3.speech_emb, positions)
+def _tables(network: DecoderNetwork) -> list[np.ndarray] | None:
+    """Tables of embeddings, GPT-2's positions the last; None where they are of another kind."""
+    none = np.zeros((0, len(network.heads)) if len(network.heads) > 1 else 0, dtype=np.int32)
+    tables = [table for table, _ in network.lookups(none, none)]
+    if isinstance(network.transformer, GPT2Model):
+        tables.append(network.transformer.wpe)
     if any(type(table) is not nn.Embedding for table in tables):
         return None
     try:
-        of_tokens, of_positions = (plain_weight(table, "weight") for table in tables)
+        weights = [plain_weight(table, "weight") for table in tables]
     except NotPlain:
         return None
-    return None if of_tokens is None or of_positions is None else (of_tokens, of_positions)
+    return [weight for weight in weights if weight is not None]
 
 
-def _head(t3: T3) -> tuple[np.ndarray, np.ndarray | None] | None:
-    """Weight and bias of what predicts the tokens; None where it is of another kind."""
+def _heads(network: DecoderNetwork) -> list[tuple[np.ndarray, np.ndarray | None]] | None:
+    """Weight and bias of what predicts each number; None where they are of another kind."""
     try:
-        return linear_weights(t3.speech_head)
+        return [linear_weights(head) for head in network.heads]
     except NotPlain:
         return None
 

@@ -1,0 +1,115 @@
+"""ChatTTS's networks at full size against tensors of its own modules, on fabricated weights.
+
+`chattts-reference.safetensors` was computed once by ChatTTS's modules on the weights that
+`parity/fabricate/chattts.py` makes from seed 2; no published weights are in it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from mlx_chatterbox.models.chattts.config import ChatTTSConfig
+from mlx_chatterbox.models.decoder.cache import RowCache
+from mlx_chatterbox.parity.fabricate import chattts as fabricate
+from mlx_chatterbox.parity.mlx.chattts import outputs
+from mlx_chatterbox.weights.chattts import load_upstream
+
+pytestmark = pytest.mark.slow
+
+REFERENCE = load_file(Path(__file__).parents[1] / "data" / "chattts-reference.safetensors")
+NOTES = json.loads(REFERENCE["notes"].tobytes())
+CLOSE = 2e-5
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chattts")
+    fabricate.write(folder, ChatTTSConfig(), seed=2)
+    config, networks = load_upstream(folder)
+    assert config == ChatTTSConfig()
+    for path in folder.rglob("*.safetensors"):
+        path.unlink()  # a gigabyte
+    return networks
+
+
+def error(got: np.ndarray, name: str) -> float:
+    """Relative RMS of the difference, padding left out."""
+    expected = REFERENCE[name].astype(np.float64)
+    assert got.shape == expected.shape
+    mask = REFERENCE.get(f"{name.rpartition('/')[0]}/attention_mask")
+    is_state = name.startswith("gpt/") and got.shape[-1] == 768
+    where = mask == 1 if is_state else ...
+    return float(np.linalg.norm((got - expected)[where]) / np.linalg.norm(expected[where]))
+
+
+def test_every_tensor(networks):
+    results = outputs(networks, REFERENCE, REFERENCE["speaker/normalised"])
+    assert len(results) == 18
+    integers = {name for name, got in results.items() if got.dtype.kind == "i"}
+    assert integers == {"gpt/text/position_ids", "gpt/code/position_ids", "dvae/encoded_ids"}
+    for name in integers:
+        assert np.array_equal(results[name], REFERENCE[name]), name
+    errors = {name: error(results[name], name) for name in results.keys() - integers}
+    assert {name: e for name, e in errors.items() if e > CLOSE} == {}
+
+
+def penalised(logits: np.ndarray, history: list[int], penalty: float) -> np.ndarray:
+    for token in history[-16:]:
+        logits[token] *= penalty if logits[token] < 0 else 1 / penalty
+    return logits
+
+
+@pytest.mark.parametrize("writes", ["text", "code"])
+@pytest.mark.parametrize("row", [0, 1])
+def test_greedy_steps_write_the_same(networks, writes, row):
+    gpt = networks.gpt
+    network = networks.text if writes == "text" else networks.codes
+    mask = REFERENCE[f"generate/{writes}/attention_mask"][row] == 1
+    ids = REFERENCE[f"generate/{writes}/input_ids"][row][mask]
+    ids = np.repeat(ids[:, None], 4, axis=1) if writes == "text" else ids
+    speaker = None if writes == "text" else mx.array(REFERENCE["speaker/normalised"])
+    is_text = mx.ones((1, len(ids)), dtype=mx.bool_)
+    embedded = gpt.embed_prompt(mx.array(ids[None]), is_text, speaker)
+    states, past = network.hidden_states(embedded)
+    cache, hidden = RowCache(past), states[:, -1]
+    logits = network.predict(hidden)
+    expected = REFERENCE[f"generate/{writes}/ids_{row}"].reshape(-1, len(network.heads))
+    margins = REFERENCE[f"generate/{writes}/margin"]
+    penalty = NOTES[f"greedy_{writes}"].get("repetition_penalty", 1.0)
+    for step, wanted in enumerate(expected):
+        rows = np.array(logits).reshape(len(wanted), -1)
+        pairs = zip(rows, expected[:step].T, strict=True)
+        chosen = [penalised(one, list(seen), penalty).argmax() for one, seen in pairs]
+        if margins[step] > 1e-2:
+            assert chosen == list(wanted)
+        if writes == "code":
+            kept = REFERENCE[f"generate/code/hidden_{row}"][step]
+            assert np.linalg.norm(hidden[0] - kept) < CLOSE * np.linalg.norm(kept)
+        tokens = mx.array(wanted if writes == "text" else wanted[None])
+        cache.make_room()
+        none, slots = mx.zeros((1,), dtype=mx.int32), mx.array([cache.used], dtype=mx.int32)
+        logits, hidden = network.step_apart(tokens, none, slots, [cache])
+
+
+def test_52_steps_on_either_side_are_all_that_sound_depends_on(networks):
+    hidden = mx.random.normal((1, 150, 768), key=mx.random.key(1))
+
+    def sound(steps: mx.array) -> np.ndarray:
+        return np.array(networks.vocos(networks.decoder(steps))[0])
+
+    whole, first, last = sound(hidden), 60, 90
+    assert len(whole) == 512 * 150 - 256
+    window = sound(hidden[:, first - 52 : last + 52])
+    exact = slice(512 * first - 256, 512 * last - 256)
+    got = window[512 * 52 - 256 :][: 512 * (last - first)]
+    assert np.abs(got - whole[exact]).max() < 1e-5
+    # Six are too few.
+    window = sound(hidden[:, first - 6 : last + 52])
+    got = window[512 * 6 - 256 :][: 512 * (last - first)]
+    assert np.abs(got - whole[exact]).max() > 1e-3
