@@ -14,9 +14,10 @@ import numpy as np
 
 from mlx_chatterbox.doctor.made_up import NEVER, configuration, fill, networks_of
 from mlx_chatterbox.models.config import ModelConfig
+from mlx_chatterbox.models.decoder.engine import DecodingEngine
+from mlx_chatterbox.models.decoder.rows import Row
 from mlx_chatterbox.models.s3gen.s3gen import S3GenConditionals
-from mlx_chatterbox.models.t3.engine import DecodingEngine
-from mlx_chatterbox.models.t3.rows import Row, RowRequest
+from mlx_chatterbox.models.t3.requests import RowRequest
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.weights.checkpoint import Chatterbox, load
 from mlx_chatterbox.weights.variants import VARIANTS
@@ -109,7 +110,7 @@ class CompanyModel:
     @property
     def rows_of_sentence(self) -> int:
         """Product rows of a sentence: two with guidance."""
-        return 2 if self.request(0, 1).is_guided(self.t3.config) else 1
+        return 2 if self.request(0, 1).weight(self.t3) > 0 else 1
 
     def request(self, number: int, voices: int) -> RowRequest:
         """A sentence that goes on for as long as it is timed.

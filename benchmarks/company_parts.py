@@ -14,9 +14,9 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core)
 import mlx.core as mx
 
 from mlx_chatterbox.doctor.timing import finish
+from mlx_chatterbox.models.decoder.engine import DecodingEngine, prefill, stepper_of
+from mlx_chatterbox.models.decoder.native_stepper import NativeStepper
 from mlx_chatterbox.models.s3gen.batch import speech_of
-from mlx_chatterbox.models.t3.engine import DecodingEngine, prefill, stepper_of
-from mlx_chatterbox.models.t3.steppers import NativeStepper
 from mlx_chatterbox.runtime.parallel import run_all
 
 from .company_model import VOICES, CompanyModel, check_rows, check_running

@@ -30,10 +30,10 @@ _PUBLIC = {
     "Voice": ".voices.voice",
     "ChatterboxError": ".errors",
     "Chunks": ".synthesis.streaming",
-    "DecodingEngine": ".models.t3.engine",
+    "DecodingEngine": ".models.decoder.engine",
     "HiFTNetConfig": ".models.s3gen.config",
     "HiFTNetModel": ".api.hiftnet_model",
-    "RowRequest": ".models.t3.rows",
+    "RowRequest": ".models.t3.requests",
     "S3GenConfig": ".models.s3gen.config",
     "S3GenModel": ".api.s3gen_model",
 }
@@ -62,9 +62,9 @@ if TYPE_CHECKING:
     from .api.tts import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS
     from .api.vc import ChatterboxVC
     from .errors import ChatterboxError
+    from .models.decoder.engine import DecodingEngine
     from .models.s3gen.config import HiFTNetConfig, S3GenConfig
-    from .models.t3.engine import DecodingEngine
-    from .models.t3.rows import RowRequest
+    from .models.t3.requests import RowRequest
     from .synthesis.streaming import Chunks
     from .text.multilingual import SUPPORTED_LANGUAGES
     from .voices.voice import Voice

@@ -8,10 +8,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlx_chatterbox.models.decoder import engine
 from mlx_chatterbox.models.decoder.cache import KVCache
-from mlx_chatterbox.models.t3 import engine
-from mlx_chatterbox.models.t3.rows import Progress, RowRequest
-from mlx_chatterbox.models.t3.steppers import Stepper
+from mlx_chatterbox.models.decoder.rows import Progress
+from mlx_chatterbox.models.decoder.steppers import Stepper, Written
+from mlx_chatterbox.models.t3.requests import RowRequest
 
 # The tokens of a request; the number is that of the order of arrival in its engine.
 TokensOf = Callable[[int, RowRequest], Sequence[int]]
@@ -24,9 +25,10 @@ class ChosenStepper(Stepper):
 
     def __init__(self, t3, tokens_of: TokensOf):
         super().__init__(t3)
+        self._stop = t3.config.stop_speech_token
         self._tokens_of, self._tokens = tokens_of, {}
 
-    def join(self, row: Progress, logits: mx.array, past: KVCache) -> None:
+    def join(self, row: Progress, logits: mx.array, hidden: mx.array, past: KVCache) -> None:
         self._tokens[row] = list(self._tokens_of(row.row.number, row.request))
         row.drawn = 1
 
@@ -38,11 +40,10 @@ class ChosenStepper(Stepper):
         for row in rows:
             row.drawn += 1
 
-    def read(self, rows: Sequence[Progress]) -> list[int]:
-        stop = self._config.stop_speech_token
+    def read(self, rows: Sequence[Progress]) -> list[Written]:
         own = [self._tokens[row] for row in rows]
         return [
-            one[row.read] if row.read < len(one) else stop
+            Written(one[row.read] if row.read < len(one) else self._stop)
             for row, one in zip(rows, own, strict=True)
         ]
 
@@ -52,8 +53,8 @@ class ChosenStepper(Stepper):
 
 def choose_tokens(monkeypatch: pytest.MonkeyPatch, tokens_of: TokensOf) -> None:
     """Have every engine of this process deliver chosen tokens, with the engine's own rules."""
-    nothing = KVCache((), ())
-    monkeypatch.setattr(engine, "prefill", lambda t3, request: (mx.zeros((1, 1)), nothing))
+    zeros, nothing = mx.zeros((1, 1)), KVCache((), ())
+    monkeypatch.setattr(engine, "prefill", lambda t3, request: (zeros, zeros, nothing))
     monkeypatch.setattr(engine, "stepper_of", lambda t3, *_: ChosenStepper(t3, tokens_of))
 
 

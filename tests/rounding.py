@@ -22,7 +22,8 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_map
 
-from mlx_chatterbox.models.t3 import steppers
+from mlx_chatterbox.models.decoder import native_stepper, sampler
+from mlx_chatterbox.models.t3 import sampler as t3_sampler
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, process_logits
 
 # The number of times that weights are moved, and the factor by which results may differ more:
@@ -199,32 +200,29 @@ class Draws:
     @contextmanager
     def noted(self) -> Iterator[None]:
         """Note each draw that is made until the block ends."""
-        process, draw, noise = (
-            steppers.process_logits,
-            steppers.draw,
-            steppers.NativeStepper._noise,
-        )
+        process = t3_sampler.process_logits
+        draw, noise = sampler.gumbel_noise, native_stepper.NativeStepper._noise
 
         def noting_process(logits, seen, settings):
             self.steps.append([np.array(logits, np.float32), np.array(seen)])
             self.settings = settings
             return process(logits, seen, settings)
 
-        def noting_draw(logits, settings, keys):
-            self.steps[-1].append(np.array(steppers.gumbel_noise(keys, logits.shape[1])))
-            return draw(logits, settings, keys)
+        def noting_draw(keys, tokens):
+            self.steps[-1].append(np.array(draw(keys, tokens)))
+            return draw(keys, tokens)
 
         def noting_noise(stepper, rows):
             self.steps[-1].append(noise(stepper, rows))
             return self.steps[-1][-1]
 
-        steppers.process_logits, steppers.draw = noting_process, noting_draw
-        steppers.NativeStepper._noise = noting_noise
+        t3_sampler.process_logits, sampler.gumbel_noise = noting_process, noting_draw
+        native_stepper.NativeStepper._noise = noting_noise
         try:
             yield
         finally:
-            steppers.process_logits, steppers.draw = process, draw
-            steppers.NativeStepper._noise = noise
+            t3_sampler.process_logits, sampler.gumbel_noise = process, draw
+            native_stepper.NativeStepper._noise = noise
 
     @contextmanager
     def compared(self) -> Iterator[None]:

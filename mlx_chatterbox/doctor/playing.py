@@ -12,7 +12,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from ..models.t3.engine import Row
+from ..models.decoder.rows import Row
 from .repertoire import AloneRun, Repertoire
 from .schedules import PlannedRow, Schedule
 

@@ -12,7 +12,8 @@ import mlx.core as mx
 import numpy as np
 
 from ..models.decoder.cache import CAPACITY_STEP
-from ..models.t3.engine import DecodingEngine, RowRequest
+from ..models.decoder.engine import DecodingEngine
+from ..models.t3.requests import RowRequest
 from ..models.t3.sampling import SamplingSettings
 from ..models.t3.t3 import T3
 

@@ -18,9 +18,8 @@ from ..errors import SettingError, TextError, errors_about
 from ..models.config import GenerationConfig
 from ..models.decoder.cache import KVCache
 from ..models.s3gen.flow import check_steps
-from ..models.t3.engine import check_lengths
 from ..models.t3.prefix import PrefixMemory
-from ..models.t3.rows import RowRequest
+from ..models.t3.requests import RowRequest, check_lengths
 from ..runtime.device_argument import on_device
 from ..runtime.memory import clear_device_cache
 from ..runtime.parallel import core_lock, run_all

@@ -12,9 +12,10 @@ import numpy as np
 
 from ..models.config import SILENCE_TOKEN, ModelConfig
 from ..models.decoder.cache import KVCache
+from ..models.decoder.engine import DecodingEngine
+from ..models.decoder.rows import Row
 from ..models.s3gen.batch import speech_of
-from ..models.t3.engine import DecodingEngine
-from ..models.t3.rows import Row, RowRequest
+from ..models.t3.requests import RowRequest
 from ..runtime.memory import clear_device_cache
 from ..runtime.parallel import can_run_two, core_lock, run_all
 from ..runtime.seeds import token_and_sound_keys

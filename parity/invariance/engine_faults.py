@@ -14,11 +14,18 @@ from functools import partial
 import mlx.core as mx
 import numpy as np
 
-from mlx_chatterbox.models.decoder import network
+from mlx_chatterbox.models.decoder import (
+    engine,
+    native_stepper,
+    network,
+    queued_steppers,
+    steppers,
+)
 from mlx_chatterbox.models.decoder.cache import RowCache, SharedCache
 from mlx_chatterbox.models.decoder.native_step import NativeStep
-from mlx_chatterbox.models.t3 import engine, steppers
-from mlx_chatterbox.models.t3.rows import Progress
+from mlx_chatterbox.models.decoder.native_stepper import NativeStepper
+from mlx_chatterbox.models.decoder.queued_steppers import ApartStepper
+from mlx_chatterbox.models.decoder.rows import Progress
 from mlx_chatterbox.models.t3.t3 import T3
 
 from ..faults.fault import Patches
@@ -76,31 +83,32 @@ def _one_position(patches: Patches) -> None:
 
 
 def _one_weight(patches: Patches) -> None:
-    guidance = steppers._guidance
+    guidance = steppers.guidance
 
     def first_weight(rows):
         first, second, weights = guidance(rows)
         return first, second, np.broadcast_to(weights[:1], weights.shape).copy()
 
-    patches.set(steppers, "_guidance", first_weight)
+    for user in (native_stepper, queued_steppers):
+        patches.set(user, "guidance", first_weight)
 
 
 def _one_seed(patches: Patches) -> None:
-    noise = steppers.NativeStepper._noise
+    noise = NativeStepper._noise
 
     def first_noise(stepper, rows):
         made = noise(stepper, rows)
         return np.broadcast_to(made[:1], made.shape)
 
-    patches.set(steppers.NativeStepper, "_noise", first_noise)
+    patches.set(NativeStepper, "_noise", first_noise)
 
 
 def _wrong_slot(patches: Patches) -> None:
-    for kind in (steppers.NativeStepper, steppers.ApartStepper):
+    for kind in (NativeStepper, ApartStepper):
         join = kind.join
 
-        def join_late(stepper, row, logits, past, join=join):
-            join(stepper, row, logits, past)
+        def join_late(stepper, row, logits, hidden, past, join=join):
+            join(stepper, row, logits, hidden, past)
             if len(stepper._own) > 1:
                 for cache in _own_caches(stepper, row):
                     cache.used -= 1
@@ -109,13 +117,13 @@ def _wrong_slot(patches: Patches) -> None:
 
 
 def _seen_of_another(patches: Patches) -> None:
-    leave_c, leave_mlx = steppers.NativeStepper.leave, steppers.ApartStepper.leave
+    leave_c, leave_mlx = NativeStepper.leave, ApartStepper.leave
 
     def swap_in_c(stepper, rows):
         leave_c(stepper, rows)
         if len(stepper._own) > 1:
             one, other, *_ = stepper._own.values()
-            one.seen, other.seen = other.seen, one.seen
+            one.memory, other.memory = other.memory, one.memory
 
     def swap_in_mlx(stepper, rows):
         leave_mlx(stepper, rows)
@@ -126,8 +134,8 @@ def _seen_of_another(patches: Patches) -> None:
             stepper._latest[one] = (token[at : at + 1], seen2[at2 : at2 + 1], 0)
             stepper._latest[other] = (token2[at2 : at2 + 1], seen[at : at + 1], 0)
 
-    patches.set(steppers.NativeStepper, "leave", swap_in_c)
-    patches.set(steppers.ApartStepper, "leave", swap_in_mlx)
+    patches.set(NativeStepper, "leave", swap_in_c)
+    patches.set(ApartStepper, "leave", swap_in_mlx)
 
 
 def _stays(patches: Patches) -> None:
@@ -202,8 +210,8 @@ def _change_replays(patches: Patches, change: Callable[[Progress], None]) -> Non
     """Let `change` spoil the state of a row that begins again."""
     begin = Progress.__init__
 
-    def begin_again(progress, row, config):
-        begin(progress, row, config)
+    def begin_again(progress, row):
+        begin(progress, row)
         if row.tokens:
             change(progress)
 
@@ -255,13 +263,13 @@ def _prefills_what_was_written(patches: Patches) -> None:
         written = begun.pop(request, [])
         if not written:
             return prefill(network, request)
-        guided, cond = request.is_guided(network.config), request.conditioning
+        guided, cond = request.weight(network) > 0, request.conditioning
         if isinstance(cond, mx.array):
             cond = network.conditioning_cache(cond)
         text = network.sentence_embeddings(request.text_tokens, guided)
         spoken = network.embed_speech(mx.array([written] * len(text)), 1)
         hidden, past = network.hidden_states(mx.concatenate([text, spoken], axis=1), cond)
-        return network.speech_head(hidden[:, -1]).astype(mx.float32), past
+        return network.predict(hidden[:, -1]), hidden[:, -1], past
 
     prefill = engine.prefill
     _change_replays(patches, change)
@@ -269,7 +277,7 @@ def _prefills_what_was_written(patches: Patches) -> None:
 
 
 def _no_budget(patches: Patches) -> None:
-    patches.set(Engine, "_make_room", lambda one, stepper: None)
+    patches.set(Engine, "_make_room", lambda one: None)
 
 
 def _last_comes_first(patches: Patches) -> None:
@@ -311,7 +319,7 @@ def _no_idle_rows(patches: Patches) -> None:
 
 
 def _untried_places(patches: Patches) -> None:
-    patches.set(steppers, "alike_width", lambda network, most: most)
+    patches.set(queued_steppers, "alike_width", lambda network, most: most)
 
 
 FAULTS = (

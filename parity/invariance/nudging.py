@@ -96,10 +96,10 @@ def nudged(places: bool = True) -> Iterator[None]:
         return nudge_by_padding(plain_attend(queries, keys, values, scale, bias), bias)
 
     def native_step(step, tokens, *others, **settings):
-        logits = plain_native_step(step, tokens, *others, **settings)
+        logits, hidden = plain_native_step(step, tokens, *others, **settings)
         if len(tokens) <= MOST_ROWS:
-            return logits
-        return np.array(nudge(mx.array(logits), 0, places))
+            return logits, hidden
+        return np.array(nudge(mx.array(logits), 0, places)), hidden
 
     plain_addmm, plain_softmax, plain_fused = mx.addmm, mx.softmax, _fused_attention()
     plain_attend, plain_native_step = attention.attend, NativeStep.__call__

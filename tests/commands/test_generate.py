@@ -13,7 +13,7 @@ from mlx_chatterbox.commands import cli
 from mlx_chatterbox.generate import main
 from tests.chosen_tokens import choose_tokens
 
-STEP = "mlx_chatterbox.models.t3.engine.DecodingEngine.step"
+STEP = "mlx_chatterbox.models.decoder.engine.DecodingEngine.step"
 
 
 @pytest.fixture

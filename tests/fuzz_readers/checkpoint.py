@@ -66,7 +66,7 @@ def read_model(path: Path) -> None:
 
 def read_english(path: Path) -> None:
     """Read a tokenizer and encode phones: a file with an entry for every character."""
-    from mlx_chatterbox.models.t3.engine import check_lengths
+    from mlx_chatterbox.models.t3.requests import check_lengths
     from mlx_chatterbox.text.tokenizer import EnglishTokenizer
 
     tokenizer = EnglishTokenizer(path)

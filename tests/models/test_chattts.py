@@ -208,7 +208,7 @@ def test_steps_equal_a_whole_pass(networks, weights, config, writes):
         apart = network.step_apart(mx.array(tokens), none, slots, caches)
         results = [together, apart]
         if in_c is not None:
-            results.append(in_c.predict(tokens, np.zeros(2, np.int64), for_c))
+            results.append(in_c(tokens, np.zeros(2, np.int64), for_c))
         wanted = [np.stack([e[k][i] for e, i in zip(expected, at, strict=True)]) for k in (0, 1)]
         for logits, hidden in results:
             assert error(logits, wanted[0]) < CLOSE
@@ -231,7 +231,7 @@ def test_a_step_in_c_takes_quantised_tables_and_heads(folder, config, writes):
     none = mx.zeros((2,), dtype=mx.int32)
     caches, for_c = ([RowCache(network.empty_cache()) for _ in range(2)] for _ in range(2))
     expected = network.step_apart(mx.array(tokens), none, none, caches)
-    for got, wanted in zip(in_c.predict(tokens, np.array(none), for_c), expected, strict=True):
+    for got, wanted in zip(in_c(tokens, np.array(none), for_c), expected, strict=True):
         assert error(got, wanted) < CLOSE
 
 
@@ -248,7 +248,7 @@ def test_a_row_in_c_is_to_the_bit_what_it_is_alone(networks, writes):
     def states(rows: list[int]) -> list[np.ndarray]:
         caches = [RowCache(network.empty_cache()) for _ in rows]
         none = np.zeros(len(rows), np.int64)
-        return [part for one in tokens for part in step.predict(one[rows], none, caches)]
+        return [part for one in tokens for part in step(one[rows], none, caches)]
 
     together = states([0, 1, 2, 3, 4])
     for row in range(5):

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.errors import SettingError
-from mlx_chatterbox.models.chattts.sampling import RECENT, ChatTTSSampling, draw, process_logits
+from mlx_chatterbox.models.chattts.config import GPTConfig
+from mlx_chatterbox.models.chattts.sampler import CodeSampler, TextSampler
+from mlx_chatterbox.models.chattts.sampling import RECENT, ChatTTSSampling, process_logits
 from mlx_chatterbox.models.decoder.sampling import keep_top_p, penalise_recent
 from tests.chattts_reference import reference, values
 
@@ -148,6 +150,11 @@ def test_each_codebook_has_its_temperature_in_every_row():
         process_logits(logits[:6], np.zeros((6, 0), int), settings, STOP, 0)
 
 
+def draw(logits, settings, keys):
+    sampler = TextSampler(GPTConfig())
+    return sampler.draw(logits, keys, sampler.alike(settings, 0))
+
+
 def test_a_draw_depends_on_its_rows_key_alone():
     logits = mx.array(np.random.default_rng(0).normal(size=(8, 626)).astype(np.float32))
     keys = mx.random.split(mx.random.key(3), 8)
@@ -164,13 +171,13 @@ def test_draws_follow_the_distribution():
 
 
 def test_temperature_zero_takes_the_likeliest_of_its_codebook():
-    settings = replace(OFF, temperature=(0.0, 1.0))
+    codes, settings = CodeSampler(GPTConfig(num_vq=2)), replace(OFF, temperature=(0.0, 1.0))
     logits = np.tile(np.array([0.0, 0.01], np.float32), (2, 1))
     processed = process_logits(logits, np.zeros((2, 0), int), settings, STOP, 0)
     np.testing.assert_array_equal(processed, logits)
     drawn = [
-        draw(mx.array(processed), settings, mx.random.split(mx.random.key(seed), 2)).tolist()
-        for seed in range(30)
+        codes.draw(mx.array(processed)[None], keys[None], codes.alike(settings, 0))[0].tolist()
+        for keys in (mx.random.split(mx.random.key(seed), 2) for seed in range(30))
     ]
     assert {first for first, _ in drawn} == {1}
     assert {second for _, second in drawn} == {0, 1}

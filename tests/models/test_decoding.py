@@ -14,9 +14,11 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_chatterbox.api.tts import open_model
 from mlx_chatterbox.errors import SettingError, TextError
 from mlx_chatterbox.models.decoder import cache
+from mlx_chatterbox.models.t3.config import T3Config
 from mlx_chatterbox.models.t3.decoding import decode, decode_batch
 from mlx_chatterbox.models.t3.prefix import PrefixMemory
-from mlx_chatterbox.models.t3.sampling import SamplingSettings, draw
+from mlx_chatterbox.models.t3.sampler import SpeechSampler
+from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.runtime import device
 from mlx_chatterbox.weights.checkpoint import build
 from tests.rounding import Rounding, assert_no_draw_is_close, pitched
@@ -275,13 +277,17 @@ def test_the_contents_of_replaced_weights_are_not_kept_alive(t3):
     assert freed > weight.nbytes / 2
 
 
+def drawn(logits: mx.array, keys: mx.array) -> mx.array:
+    return SpeechSampler(T3Config()).draw(logits, keys, SamplingSettings())
+
+
 @pytest.mark.numbers
 def test_a_row_draws_from_its_own_key():
     logits = mx.random.normal((3, 50), key=mx.random.key(1))
     keys = mx.stack([mx.random.key(i) for i in (4, 5, 6)])
-    together = draw(logits, SamplingSettings(), keys)
+    together = drawn(logits, keys)
     for row in range(3):
-        alone = draw(logits[row : row + 1], SamplingSettings(), keys[row : row + 1])
+        alone = drawn(logits[row : row + 1], keys[row : row + 1])
         assert alone.item() == together[row].item()
 
 
@@ -289,8 +295,8 @@ def test_a_row_draws_from_its_own_key():
 def test_draws_follow_the_distribution():
     probabilities = np.array([0.5, 0.3, 0.15, 0.05])
     logits = mx.broadcast_to(mx.log(mx.array(probabilities.astype(np.float32))), (4000, 4))
-    drawn = np.array(draw(logits, SamplingSettings(), mx.random.split(mx.random.key(0), 4000)))
-    np.testing.assert_allclose(np.bincount(drawn) / 4000, probabilities, atol=0.03)
+    tokens = np.array(drawn(logits, mx.random.split(mx.random.key(0), 4000)))
+    np.testing.assert_allclose(np.bincount(tokens) / 4000, probabilities, atol=0.03)
 
 
 def test_as_many_keys_as_sentences(t3, cond, settings):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.errors import SettingError, TextError
-from mlx_chatterbox.models.t3 import steppers
+from mlx_chatterbox.models.decoder.native_stepper import NativeStepper
+from mlx_chatterbox.models.decoder.queued_steppers import _QueuedStepper
 from mlx_chatterbox.models.t3.decoding import decode, decode_batch
-from mlx_chatterbox.models.t3.engine import check_lengths
+from mlx_chatterbox.models.t3.requests import check_lengths
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.weights.checkpoint import build
 from tests.small import small_config
@@ -77,8 +78,10 @@ class Chosen:
 
     def __init__(self, sentences: dict[int, list[int]], monkeypatch):
         self._sentences, self.rows = list(sentences.values()), []
-        for stepper in (steppers.NativeStepper, steppers._QueuedStepper):
-            monkeypatch.setattr(stepper, "_guided", lambda own, rows, logits: self(rows, logits))
+        for stepper in (NativeStepper, _QueuedStepper):
+            monkeypatch.setattr(
+                stepper, "_guided", lambda own, rows, logits, hidden: (self(rows, logits), hidden)
+            )
 
     def __call__(self, rows, logits):
         if rows[0].drawn:

@@ -9,8 +9,8 @@ from mlx_chatterbox.doctor.playing import play
 from mlx_chatterbox.doctor.repertoire import Repertoire
 from mlx_chatterbox.doctor.schedules import PlannedRow, Schedule
 from mlx_chatterbox.doctor.small_t3 import small_t3
-from mlx_chatterbox.models.t3 import engine as engine_module
-from mlx_chatterbox.models.t3.engine import DecodingEngine
+from mlx_chatterbox.models.decoder import engine as engine_module
+from mlx_chatterbox.models.decoder.engine import DecodingEngine
 from mlx_chatterbox.runtime import device, parallel
 from tests.models.test_schedules import FAST_TOLERANCE, steps_by
 
@@ -105,7 +105,7 @@ def test_a_row_that_cannot_begin_fails_alone(turbo, monkeypatch, steps, error, w
         engine, number = repertoire.engine(rows=8), longest(repertoire)
         other = engine.join(repertoire.request(number))
         engine.step()
-        stepper, begun = type(engine._stepper), []
+        stepper, begun = type(next(iter(engine._steppers.values()))), []
 
         def broken(*_):
             begun.append(1)

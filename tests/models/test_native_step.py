@@ -12,9 +12,10 @@ from mlx.utils import tree_flatten, tree_map
 
 from mlx_chatterbox.models.decoder.cache import CAPACITY_STEP, RowCache
 from mlx_chatterbox.models.decoder.native_step import MOST_ROWS, NativeStep
+from mlx_chatterbox.models.decoder.sampling import gumbel_noise
 from mlx_chatterbox.models.t3 import decoding
 from mlx_chatterbox.models.t3.config import T3Config
-from mlx_chatterbox.models.t3.sampling import SamplingSettings, gumbel_noise, process_logits
+from mlx_chatterbox.models.t3.sampling import SamplingSettings, process_logits
 from mlx_chatterbox.models.t3.t3 import T3
 from mlx_chatterbox.runtime import device, native
 from tests.rounding import Rounding
@@ -98,7 +99,7 @@ def test_logits_and_memory(t3, lengths, guided):
     in_c = NativeStep.of(t3)
 
     def by_c(drawn: mx.array, index: int, caches: list[RowCache]) -> np.ndarray:
-        return in_c(np.array(drawn), np.full(rows, index), caches)
+        return in_c(np.array(drawn), np.full(rows, index), caches)[0]
 
     Rounding(lambda: stepped(by_mlx), [t3]).check(stepped(by_c))
 
@@ -126,7 +127,7 @@ def test_many_rows_of_larger_weights(backbone, rows, widths):
     others = [copied(cache) for cache in caches]
     tokens = mx.random.randint(0, 30, (rows,))
     expected, _ = t3.step_apart(tokens, mx.array([1]), mx.array([5] * rows), others)
-    got = NativeStep.of(t3)(np.array(tokens), np.ones(rows, np.int64), caches)
+    got, _ = NativeStep.of(t3)(np.array(tokens), np.ones(rows, np.int64), caches)
     error = np.linalg.norm(got - expected) / np.linalg.norm(expected)
     products = 7 * t3.config.num_hidden_layers
     assert error <= products * np.finfo(np.float32).eps * t3.config.intermediate_size**0.5
@@ -146,7 +147,7 @@ def test_logits_do_not_depend_on_the_other_rows(t3, guided):
     def logits(company: list[int]) -> dict[int, np.ndarray]:
         caches = [copied(begun[i]) for i in company]
         drawn = np.repeat(tokens[company], 1 + guided)
-        made = step(drawn, np.full(len(drawn), 3), caches)
+        made, _ = step(drawn, np.full(len(drawn), 3), caches)
         return dict(zip(company, made.reshape(len(company), 1 + guided, -1), strict=True))
 
     alone = {i: logits([i])[i] for i in range(sentences)}
@@ -246,10 +247,10 @@ def test_weights_changed_in_place_leave_a_step_as_it_was_made(t3):
     """A stream may be paused meanwhile: C must not read memory that has been reused."""
     [cache], token = caches_of(t3, [5], False), np.array([7])
     place = np.array([1])
-    expected = NativeStep.of(t3)(token, place, [copied(cache)])
+    expected, _ = NativeStep.of(t3)(token, place, [copied(cache)])
     step = NativeStep.of(t3)
     for weight in dict(tree_flatten(t3.parameters())).values():
         for _ in range(2):
             weight *= 3
             mx.eval(weight)
-    np.testing.assert_array_equal(step(token, place, [copied(cache)]), expected)
+    np.testing.assert_array_equal(step(token, place, [copied(cache)])[0], expected)

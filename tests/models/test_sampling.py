@@ -17,8 +17,10 @@ from mlx_chatterbox.models.decoder.sampling import (
     keep_top_p,
     penalise_repetition,
 )
-from mlx_chatterbox.models.t3.sampling import SamplingSettings, draw, process_logits
-from mlx_chatterbox.models.t3.steppers import guide
+from mlx_chatterbox.models.decoder.steppers import guide
+from mlx_chatterbox.models.t3.config import T3Config
+from mlx_chatterbox.models.t3.sampler import SpeechSampler
+from mlx_chatterbox.models.t3.sampling import SamplingSettings, process_logits
 
 LIBRARIES = pytest.mark.parametrize("array", [mx.array, np.array], ids=["mlx", "numpy"])
 
@@ -162,12 +164,13 @@ def test_guidance_goes_from_the_conditional_row_away_from_the_other(array):
 
 def test_at_temperature_0_the_likeliest_is_drawn_whatever_the_key():
     logits = mx.random.normal((4, 30), key=mx.random.key(2))
+    sampler = SpeechSampler(T3Config())
     for seed in range(3):
         keys = mx.random.split(mx.random.key(seed), 4)
-        drawn = draw(logits, SamplingSettings(temperature=0.0), keys)
+        drawn = sampler.draw(logits, keys, SamplingSettings(temperature=0.0))
         np.testing.assert_array_equal(np.array(drawn), np.array(logits).argmax(axis=1))
     keys = mx.random.split(mx.random.key(0), 4)
-    assert not mx.array_equal(draw(logits, SamplingSettings(), keys), logits.argmax(axis=1))
+    assert not mx.array_equal(sampler.draw(logits, keys, SamplingSettings()), logits.argmax(axis=1))
 
 
 def test_noise_of_a_draw_depends_on_its_key_alone():

@@ -12,7 +12,7 @@ from mlx_chatterbox.doctor.repertoire import Repertoire
 from mlx_chatterbox.doctor.schedules import PlannedRow, Schedule, drawn_schedule
 from mlx_chatterbox.doctor.small_t3 import SIZES, small_t3
 from mlx_chatterbox.models.decoder.native_step import MOST_ROWS, NativeStep
-from mlx_chatterbox.models.t3.steppers import alike_width
+from mlx_chatterbox.models.decoder.queued_steppers import alike_width
 from mlx_chatterbox.parity.invariance.engine_faults import FAULTS, engine_fault
 from mlx_chatterbox.parity.invariance.nudging import nudged
 from mlx_chatterbox.parity.taps.replacing import replaced
@@ -155,7 +155,7 @@ def test_products_of_too_many_rows_in_c_are_seen(monkeypatch):
     """OpenBLAS rounds them by their number; so they are nudged, for BLAS libraries that do not."""
     if native.library() is None or not device.on_cpu():
         pytest.skip("no step is made in C here")
-    monkeypatch.setattr("mlx_chatterbox.models.t3.steppers.MOST_ROWS", 2 * MOST_ROWS)
+    monkeypatch.setattr("mlx_chatterbox.models.decoder.native_stepper.MOST_ROWS", 2 * MOST_ROWS)
     with nudged():
         repertoire = Repertoire(small_t3("english"), count=6, has_long=False)
         (problem,) = problems([play(crowd(repertoire), repertoire)])

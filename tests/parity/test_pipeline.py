@@ -6,7 +6,7 @@ import pytest
 
 from mlx_chatterbox.api.tts import CLASSES, open_model
 from mlx_chatterbox.models.config import ModelConfig
-from mlx_chatterbox.models.t3 import sampling, steppers
+from mlx_chatterbox.models.decoder import native_stepper, sampler
 from mlx_chatterbox.parity.compare import compare
 from mlx_chatterbox.parity.inputs.encoding import decoded, encoded, written
 from mlx_chatterbox.parity.inputs.pipeline import TEXTS, TOKENS, pipeline_inputs
@@ -66,7 +66,7 @@ def test_the_given_draws_are_those_of_the_seed(case, monkeypatch):
         noise = mx.array(inputs["pipeline/gumbel"][first : first + count])
         return noise if keys.ndim == 2 else noise[None]
 
-    for module in (steppers, sampling):
+    for module in (native_stepper, sampler):
         monkeypatch.setattr(module, "gumbel_noise", given)
     assert compute(folder, inputs)["pipeline/tokens"].tolist() == before.tolist()
     assert len(asked) > TOKENS // 2

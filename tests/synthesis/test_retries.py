@@ -11,10 +11,9 @@ import pytest
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import guard_lines, main
-from mlx_chatterbox.models.decoder import network
-from mlx_chatterbox.models.t3 import engine
+from mlx_chatterbox.models.decoder import engine, network
+from mlx_chatterbox.models.decoder.engine import DecodingEngine
 from mlx_chatterbox.models.t3.decoding import decode
-from mlx_chatterbox.models.t3.engine import DecodingEngine
 from mlx_chatterbox.recognition.held_out import HELD_OUT
 from mlx_chatterbox.runtime import device, parallel
 from mlx_chatterbox.synthesis import retries, synthesizer

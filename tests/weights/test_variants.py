@@ -145,7 +145,7 @@ def test_turbo_penalises_the_start_token_at_step_one_and_never_again(turbo, monk
         seen_at.append(np.flatnonzero(np.array(seen)[0]).tolist())
         return logits
 
-    monkeypatch.setattr("mlx_chatterbox.models.t3.steppers.process_logits", spy)
+    monkeypatch.setattr("mlx_chatterbox.models.t3.sampler.process_logits", spy)
     t3 = turbo.networks.t3
     cond = t3.embed_conditioning(turbo.conds.speaker_embedding, None, 0.0)
     greedy = SamplingSettings(0.0, 1.2, 0.0, 1.0, 0, "penalty_last")

@@ -19,7 +19,9 @@ import numpy as np
 
 from ..decoder.llama import LlamaModel
 from ..decoder.network import DecoderNetwork, Lookup
+from ..decoder.sampler import Sampler
 from .config import GPTConfig
+from .sampler import CodeSampler, TextSampler
 
 
 class GPT(nn.Module):
@@ -66,6 +68,14 @@ class TextWriter(DecoderNetwork):
     def __init__(self, gpt: GPT):
         super().__init__()
         self._gpt = gpt
+        self._sampler = self._new_sampler(gpt.config)
+
+    def _new_sampler(self, config: GPTConfig) -> Sampler:
+        return TextSampler(config)
+
+    @property
+    def sampler(self) -> Sampler:
+        return self._sampler
 
     @property
     def module(self) -> nn.Module:
@@ -89,7 +99,15 @@ class TextWriter(DecoderNetwork):
 
 
 class CodeWriter(TextWriter):
-    """The GPT as it writes codes, one of each codebook at a step."""
+    """The GPT as it writes codes, one of each codebook at a step.
+
+    Hidden states are kept, since the decoder makes sound of them.
+    """
+
+    keeps_hidden = True
+
+    def _new_sampler(self, config: GPTConfig) -> Sampler:
+        return CodeSampler(config)
 
     @property
     def heads(self) -> Sequence[nn.Module]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...checks.plain import shown
 from ...errors import SettingError
-from ..decoder.sampling import Array, gumbel_noise, keep_top_k, keep_top_p, penalise_recent
+from ..decoder.sampling import Array, keep_top_k, keep_top_p, penalise_recent
 
 # Draws of a row that the repetition penalty looks back on.
 RECENT = 16
@@ -124,21 +124,6 @@ def process_logits(
         is_stop = _alike(np.arange(logits.shape[1]) == stop, logits)
         logits = where(is_stop, -np.inf, logits)
     return logits
-
-
-def draw(logits: mx.array, settings: ChatTTSSampling, keys: mx.array) -> mx.array:
-    """Draw a token a row; at temperature 0 the likeliest.
-
-    Args:
-        logits: (R, V), processed.
-        keys: (R, 2), a random key for each row, whose draw does not depend on the others.
-
-    Returns:
-        (R,)
-    """
-    drawn = _alike(_row_temperatures(settings, logits.shape[0]) > 0, logits)
-    noise = gumbel_noise(keys, logits.shape[1])
-    return mx.where(drawn, logits + noise, logits).argmax(axis=-1)
 
 
 def _row_temperatures(settings: ChatTTSSampling, rows: int) -> np.ndarray:

@@ -67,12 +67,6 @@ class NativeStep:
 
     def __call__(
         self, tokens: np.ndarray, positions: np.ndarray, caches: Sequence[RowCache]
-    ) -> np.ndarray:
-        """Logits alone, of what `predict` computes."""
-        return self.predict(tokens, positions, caches)[0]
-
-    def predict(
-        self, tokens: np.ndarray, positions: np.ndarray, caches: Sequence[RowCache]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Write one slot more of each cache, in place.
 

@@ -29,6 +29,7 @@ from .cache import (
 )
 from .gpt2 import GPT2Model
 from .llama import LlamaModel
+from .sampler import Sampler
 
 # Bytes of weights.
 _SMALL = 32 * 2**20
@@ -38,7 +39,13 @@ Lookup = tuple[nn.Embedding, Any]
 
 
 class DecoderNetwork(ABC):
-    """A transformer with what it writes; `W` is how many numbers it writes at a step."""
+    """A transformer with what it writes; `W` is how many numbers it writes at a step.
+
+    Attributes:
+        keeps_hidden: True if what tokens are predicted from is of use beside them.
+    """
+
+    keeps_hidden = False
 
     def __init__(self) -> None:
         self._compiled_step: Callable | None = None
@@ -58,6 +65,11 @@ class DecoderNetwork(ABC):
     @abstractmethod
     def heads(self) -> Sequence[nn.Module]:
         """W linear layers, one for each number that is written at a step."""
+
+    @property
+    @abstractmethod
+    def sampler(self) -> Sampler:
+        """How what it writes is drawn."""
 
     @property
     @abstractmethod
@@ -181,7 +193,7 @@ class DecoderNetwork(ABC):
 
     @property
     def alike_widths(self) -> dict[tuple, int]:
-        """Measured by `steppers.alike_width`."""
+        """Measured by `queued_steppers.alike_width`."""
         return self._alike_widths
 
     @property

@@ -8,8 +8,9 @@ import mlx.core as mx
 
 from ...errors import SettingError
 from ..decoder.cache import KVCache
-from .engine import DecodingEngine
-from .rows import Row, RowRequest
+from ..decoder.engine import DecodingEngine
+from ..decoder.rows import Row
+from .requests import RowRequest
 from .sampling import SamplingSettings
 from .t3 import T3
 

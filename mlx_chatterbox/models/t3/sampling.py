@@ -15,14 +15,7 @@ from numbers import Real
 import mlx.core as mx
 
 from ...errors import SettingError
-from ..decoder.sampling import (
-    Array,
-    gumbel_noise,
-    keep_min_p,
-    keep_top_k,
-    keep_top_p,
-    penalise_repetition,
-)
+from ..decoder.sampling import Array, keep_min_p, keep_top_k, keep_top_p, penalise_repetition
 
 # Beyond them float32 cannot represent the logits' differences.
 _LEAST, _MOST = 1e-6, 1e9
@@ -101,19 +94,3 @@ def process_logits(logits: Array, seen: Array, settings: SamplingSettings) -> Ar
     if not penalty_first:
         logits = penalise_repetition(logits, seen, settings.repetition_penalty)
     return logits
-
-
-def draw(logits: mx.array, settings: SamplingSettings, keys: mx.array) -> mx.array:
-    """Draw a token a row; at temperature 0 the likeliest.
-
-    Args:
-        logits: (B, V), processed.
-        keys: (B, 2), a random key for each row, whose draw does not depend on the others.
-
-    Returns:
-        (B,)
-    """
-    if settings.temperature == 0.0:
-        return logits.argmax(axis=-1)
-    # The likeliest after Gumbel noise is a draw; so `mx.random.categorical` does it too.
-    return (logits + gumbel_noise(keys, logits.shape[1])).argmax(axis=-1)

@@ -21,6 +21,7 @@ from ..decoder.network import DecoderNetwork, Lookup
 from .backbone import Backbone
 from .conditioning import T3CondEnc
 from .config import T3Config
+from .sampler import SpeechSampler
 
 
 class LearnedPositionEmbeddings(nn.Module):
@@ -42,6 +43,7 @@ class T3(nn.Module, DecoderNetwork):
         nn.Module.__init__(self)
         DecoderNetwork.__init__(self)
         self.config = config
+        self._sampler = SpeechSampler(config)
         width = config.hidden_size
         self.tfmr = Backbone(config)
         self.cond_enc = T3CondEnc(config)
@@ -71,6 +73,10 @@ class T3(nn.Module, DecoderNetwork):
         if self.config.is_gpt2:
             return [of_tokens]
         return [of_tokens, (self.speech_pos_emb.emb, positions)]
+
+    @property
+    def sampler(self) -> SpeechSampler:
+        return self._sampler
 
     @property
     def dtype(self) -> mx.Dtype:

@@ -1,4 +1,4 @@
-"""The decoding engine: rows of speech tokens that join and leave, and share every step.
+"""The decoding engine: rows of tokens that join and leave, and share every step.
 
 A step reads all weights, however many rows there are, and that is what most of its time goes to.
 So everything that speaks decodes here, each row with its own text, voice, seed and settings. What
@@ -9,27 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock, RLock
+from typing import Any
 
 import mlx.core as mx
-import numpy as np
 
-from ...errors import CheckpointError, SettingError, TextError
+from ...errors import CheckpointError, SettingError
 from ...runtime import device
 from ...runtime.parallel import prefill_threads
 from ...runtime.threads import compute_in_this_thread
-from ..decoder.cache import KVCache, rounded_capacity
-from ..decoder.native_step import MOST_ROWS, NativeStep
-from .rows import Progress, Row, RowRequest
-from .steppers import NOT_A_NUMBER, ApartStepper, NativeStepper, SharedStepper, Stepper
-from .t3 import T3
+from .cache import KVCache, rounded_capacity
+from .native_step import MOST_ROWS, NativeStep
+from .native_stepper import NativeStepper
+from .network import DecoderNetwork
+from .queued_steppers import ApartStepper, SharedStepper
+from .rows import DecodingRequest, Progress, Row
+from .steppers import Stepper
 
-# Beyond it float32 cannot tell guided logits apart.
-MAX_CFG_WEIGHT = 1_000_000
 MODES = ("fast", "invariant")
 
 
 class DecodingEngine:
-    """Decodes the speech tokens of rows that may join and leave at any time.
+    """Decodes the tokens of rows that may join and leave at any time.
 
     `join` and `leave` may be called from any thread, also by a row's own callbacks; `step` from any
     one thread at a time, others wait. Rows begin in the order in which they joined, as soon as
@@ -37,7 +37,11 @@ class DecodingEngine:
     old place, and is decoded again, up to the tokens that it has, when there is room. Nothing that
     was delivered is delivered twice, and the oldest row is never interrupted, so that all end.
 
+    Rows of several networks, such as one that writes text and one that writes sound, may share an
+    engine, its places and its budget; each step is made for those of one network after the other.
+
     Args:
+        network: of requests that bring none of their own.
         rows: most sentences that are decoded at a time.
         positions: budget of the keys and values of all of them: positions, in as many rows as they
             have, two with guidance; rounded up as they are allocated (`CAPACITY_STEP`). None: no
@@ -55,7 +59,7 @@ class DecodingEngine:
 
     def __init__(
         self,
-        t3: T3,
+        network: DecoderNetwork | None = None,
         *,
         rows: int = MOST_ROWS,
         positions: int | None = None,
@@ -70,9 +74,11 @@ class DecodingEngine:
             raise SettingError(f"width must be 2 or more, a sentence with guidance; got {width}.")
         if mode not in MODES:
             raise SettingError(f"mode must be one of {', '.join(MODES)}; got {mode!r}.")
-        self._t3, self._rows, self._positions, self._prefills = t3, rows, positions, prefills
+        self._network, self._rows = network, rows
+        self._positions, self._prefills = positions, prefills
         self._mode, self._width = mode, width
-        self._stepper: Stepper | None = None
+        # By the number of the network, which is no key itself where it is a module.
+        self._steppers: dict[int, Stepper] = {}
         self._stepping, self._changing = RLock(), Lock()
         self._is_stepping = False
         self._joined = 0
@@ -81,7 +87,7 @@ class DecodingEngine:
 
     # --- Joining and leaving -----------------------------------------------------------------
 
-    def join(self, request: RowRequest) -> Row:
+    def join(self, request: DecodingRequest) -> Row:
         """Queue a request.
 
         Raises:
@@ -89,23 +95,22 @@ class DecodingEngine:
                 the engine has for all rows.
             TextError: more text tokens than there are positions.
         """
-        check_lengths(self._t3, request.text_tokens, request.cfg_weight, request.max_new_tokens)
-        config = self._t3.config
+        network = request.network(self._network)
+        request.check(network)
         most = request.prompt_slots + request.max_new_tokens
-        need = rounded_capacity(most) * (2 if request.is_guided(config) else 1)
+        need = rounded_capacity(most) * (2 if request.weight(network) > 0 else 1)
         if self._positions is not None and need > self._positions:
             raise SettingError(
                 f"a row of up to {request.max_new_tokens} tokens needs {need} positions, and the "
                 f"engine has {self._positions} for all rows."
             )
-        one, key = request.conditioning, request.key
         compute_in_this_thread()
         # Evaluated here: another thread than their maker may not.
-        mx.eval(request.text_tokens, [one.keys, one.values] if isinstance(one, KVCache) else one)
-        key = mx.random.key(0) if key is None else key
-        keys = np.array(mx.random.split(key, request.max_new_tokens))
+        mx.eval(request.arrays())
+        key = mx.random.key(0) if request.key is None else request.key
+        keys = network.sampler.keys(key, request.max_new_tokens)
         with self._changing:
-            row = Row(request, self._joined, keys)
+            row = Row(request, network, self._joined, keys)
             self._joined += 1
             self._waiting.append(row)
         return row
@@ -142,7 +147,7 @@ class DecodingEngine:
         while not self.is_idle:
             self.step()
 
-    def step(self) -> list[tuple[Row, int]]:
+    def step(self) -> list[tuple[Row, Any]]:
         """Have rows end, begin and go on: one more token for each that is running.
 
         Returns:
@@ -159,36 +164,45 @@ class DecodingEngine:
             finally:
                 self._is_stepping = False
 
-    def _step(self) -> list[tuple[Row, int]]:
-        stepper = self._current_stepper()
+    def _step(self) -> list[tuple[Row, Any]]:
+        self._choose_steppers()
         self._drop([row for row in self._running if row.is_leaving], "left")
-        self._begin_rows(stepper)
-        self._make_room(stepper)
-        ahead = 1 if stepper.is_queued else 0
-        due = [
-            row.progress
-            for row in self._running
-            if row.progress is not None
-            and row.progress.has_more
-            and row.progress.drawn - row.progress.read <= ahead
-        ]
-        if due:
-            stepper.advance(due)
-        return self._deliver(stepper)
+        self._begin_rows()
+        self._make_room()
+        for number, stepper in self._steppers.items():
+            ahead = 1 if stepper.is_queued else 0
+            due = [
+                row.progress
+                for row in self._running
+                if id(row.network) == number
+                and row.progress is not None
+                and row.progress.has_more
+                and row.progress.drawn - row.progress.read <= ahead
+            ]
+            if due:
+                stepper.advance(due)
+        return self._deliver()
 
-    def _current_stepper(self) -> Stepper:
-        """The one for the network and the device, chosen anew whenever no row runs."""
-        if self._stepper is None or not self._running:
-            self._stepper = stepper_of(self._t3, self._mode, self._width)
-        return self._stepper
+    def _choose_steppers(self) -> None:
+        """Forget those of networks of which no row runs: they are chosen anew for the next."""
+        used = {id(row.network) for row in self._running}
+        for number in [number for number in self._steppers if number not in used]:
+            del self._steppers[number]
 
-    def _begin_rows(self, stepper: Stepper) -> None:
+    def _stepper(self, network: DecoderNetwork) -> Stepper:
+        """That of a network, for this device."""
+        number = id(network)
+        if number not in self._steppers:
+            self._steppers[number] = stepper_of(network, self._mode, self._width)
+        return self._steppers[number]
+
+    def _begin_rows(self) -> None:
         """Begin rows that wait, in the order of their arrival, as long as there is room."""
         begun = 0
         while len(self._running) < self._rows and begun != self._prefills:
             with self._changing:
                 row = self._waiting[0] if self._waiting else None
-                if row is None or not (row.is_leaving or self._has_room(stepper, row)):
+                if row is None or not (row.is_leaving or self._has_room(row)):
                     return
                 del self._waiting[0]
                 if row.is_leaving:
@@ -198,32 +212,44 @@ class DecodingEngine:
                 row.state = "running"
             begun += 1
             try:
-                row.progress = progress = Progress(row, self._t3.config)
-                logits, past = prefill(self._t3, row.request)
-                stepper.join(progress, logits, past)
+                row.progress = progress = Progress(row)
+                logits, hidden, past = prefill(row.network, row.request)
+                self._stepper(row.network).join(progress, logits, hidden, past)
             except Exception as error:
                 self._fail(row, error)
             except BaseException:  # Ctrl-C
                 self._fail(row, RuntimeError("interrupted as it began"))
                 raise
 
-    def _has_room(self, stepper: Stepper, row: Row) -> bool:
-        if self._positions is None or not self._running:
-            return True
-        count = 2 if row.request.is_guided(self._t3.config) else 1
-        joining = (count, row.request.prompt_slots + len(row.tokens))
-        running = [one.progress for one in self._running if one.progress is not None]
-        return stepper.slots_after_step(running, joining) <= self._positions
+    def _has_room(self, row: Row) -> bool:
+        return (
+            self._positions is None
+            or not self._running
+            or self._slots_after_step(row) <= self._positions
+        )
 
-    def _make_room(self, stepper: Stepper) -> None:
+    def _make_room(self) -> None:
         """Interrupt the latest rows if there is no room for all to make a step."""
         if self._positions is None:
             return
-        while len(self._running) > 1:
-            running = [row.progress for row in self._running if row.progress is not None]
-            if stepper.slots_after_step(running) <= self._positions:
-                return
+        while len(self._running) > 1 and self._slots_after_step() > self._positions:
             self._interrupt(max(self._running, key=lambda row: row.number))
+
+    def _slots_after_step(self, joining: Row | None = None) -> int:
+        """Slots that are allocated once all rows, and one that joins, have made one more step."""
+        slots = 0
+        if joining is not None:
+            self._stepper(joining.network)
+        for number, stepper in self._steppers.items():
+            rows = [row for row in self._running if id(row.network) == number]
+            running = [row.progress for row in rows if row.progress is not None]
+            added = (0, 0)
+            if joining is not None and id(joining.network) == number:
+                request = joining.request
+                count = 2 if request.weight(joining.network) > 0 else 1
+                added = (count, request.prompt_slots + len(joining.tokens))
+            slots += stepper.slots_after_step(running, added)
+        return slots
 
     def _interrupt(self, row: Row) -> None:
         """Free the memory of a row, and put it back to its place among those that wait."""
@@ -236,32 +262,36 @@ class DecodingEngine:
             self._waiting.append(row)
             self._waiting.sort(key=lambda one: one.number)
 
-    def _deliver(self, stepper: Stepper) -> list[tuple[Row, int]]:
+    def _deliver(self) -> list[tuple[Row, Any]]:
         """Read the oldest unread token of each running row, and hand it out."""
-        readable = [row for row in self._running if _has_unread(row)]
-        tokens = stepper.read([row.progress for row in readable if row.progress is not None])
         delivered = []
-        for row, token in zip(readable, tokens, strict=True):
-            assert row.progress is not None  # `_has_unread`
-            index = row.progress.read
-            row.progress.read += 1
-            if row.error is not None or token == NOT_A_NUMBER:
-                self._fail(row, row.error or CheckpointError(_NOT_A_NUMBER))
-            elif index < len(row.tokens):
-                continue  # delivered before it was interrupted
-            elif self._looks_at(index) and token == self._t3.config.stop_speech_token:
-                self._drop([row], "stop")
-            else:
-                row.tokens.append(token)
-                delivered.append((row, token))
-                self._tell(row, token)
+        for number, stepper in list(self._steppers.items()):
+            readable = {
+                row: row.progress
+                for row in self._running
+                if id(row.network) == number
+                and row.progress is not None
+                and row.progress.drawn > row.progress.read
+            }
+            written = stepper.read(list(readable.values()))
+            for (row, progress), one in zip(readable.items(), written, strict=True):
+                index = progress.read
+                progress.read += 1
+                if row.error is not None or one.token is None:
+                    self._fail(row, row.error or CheckpointError(_NOT_A_NUMBER))
+                elif index < len(row.tokens):
+                    continue  # delivered before it was interrupted
+                elif row.network.sampler.ends(one.token, index):
+                    self._drop([row], "stop")
+                else:
+                    row.tokens.append(one.token)
+                    if one.hidden is not None:
+                        row.hidden.append(one.hidden)
+                    delivered.append((row, one.token))
+                    self._tell(row, one.token)
         return delivered
 
-    def _looks_at(self, index: int) -> bool:
-        """Upstream's GPT-2 loop does not look at the first token; it has no sound in any case."""
-        return not (self._t3.config.is_gpt2 and index == 0)
-
-    def _tell(self, row: Row, token: int) -> None:
+    def _tell(self, row: Row, token: Any) -> None:
         """Call a row's `on_token`, and end the row if it is to end."""
         on_token = row.request.on_token
         try:
@@ -284,8 +314,8 @@ class DecodingEngine:
             _end(row, end)
 
     def _release(self, row: Row) -> None:
-        if row.progress is not None and self._stepper is not None:
-            self._stepper.leave([row.progress])
+        if row.progress is not None and id(row.network) in self._steppers:
+            self._steppers[id(row.network)].leave([row.progress])
         row.progress = None
         self._running.remove(row)
 
@@ -296,64 +326,24 @@ _NOT_A_NUMBER = (
 )
 
 
-def _has_unread(row: Row) -> bool:
-    return row.progress is not None and row.progress.drawn > row.progress.read
-
-
 def _end(row: Row, end: str) -> None:
     row.state, row.end = "ended", end
 
 
-def stepper_of(t3: T3, mode: str, width: int) -> Stepper:
+def stepper_of(network: DecoderNetwork, mode: str, width: int) -> Stepper:
     """The way to step that suits a network and this device."""
-    in_c = NativeStep.of(t3) if device.on_cpu() else None
+    in_c = NativeStep.of(network) if device.on_cpu() else None
     if in_c is not None:
-        return NativeStepper(t3, in_c)
-    return SharedStepper(t3) if mode == "fast" else ApartStepper(t3, width)
+        return NativeStepper(network, in_c)
+    return SharedStepper(network) if mode == "fast" else ApartStepper(network, width)
 
 
-def prefill(t3: T3, request: RowRequest) -> tuple[mx.array, KVCache]:
-    """Compute all that comes before a row's first speech token, by itself.
-
-    Returns:
-        Logits (n, V) float32 of the first token, that with text first; the keys and values of
-        every position, in n rows.
-    """
-    conditioning = request.conditioning
-    with prefill_threads(t3.is_small):
-        if not isinstance(conditioning, KVCache):
-            conditioning = t3.conditioning_cache(conditioning)
-        embeddings = t3.sentence_embeddings(request.text_tokens, request.is_guided(t3.config))
-        hidden, past = t3.hidden_states(embeddings, conditioning)
-        logits = t3.speech_head(hidden[:, -1]).astype(mx.float32)
+def prefill(
+    network: DecoderNetwork, request: DecodingRequest
+) -> tuple[mx.array, mx.array, KVCache]:
+    """Compute all that comes before a row's first token, by itself; see its `prefill`."""
+    with prefill_threads(network.is_small):
+        logits, hidden, past = request.prefill(network)
         if device.on_cpu():
-            mx.eval(logits, past.keys, past.values)
-    return logits, past
-
-
-def check_lengths(t3: T3, text_tokens: mx.array, cfg_weight: float, max_new_tokens: int) -> None:
-    """Check that a row can read a text and decode that many tokens.
-
-    Raises:
-        SettingError, TextError: see `DecodingEngine.join`.
-    """
-    longest = t3.config.max_speech_tokens
-    if not 1 <= max_new_tokens <= longest:
-        raise SettingError(f"max_new_tokens must be from 1 to {longest}; got {max_new_tokens}.")
-    if not 0 <= cfg_weight <= MAX_CFG_WEIGHT:
-        raise SettingError(f"cfg_weight must be from 0 to {MAX_CFG_WEIGHT}; got {cfg_weight}.")
-    room = t3.config.max_text_tokens + 2
-    if t3.config.is_gpt2:
-        prompt = t3.config.speech_cond_prompt_len + 2
-        room = t3.config.max_position_embeddings - prompt - max_new_tokens
-    if text_tokens.shape[0] > room:
-        raise TextError(
-            f"the text has {text_tokens.shape[0]} tokens, more than the {room} that the model can "
-            "read at once; split it."
-        )
-    largest = int(text_tokens.max())
-    if largest >= t3.config.text_tokens_dict_size or int(text_tokens.min()) < 0:
-        raise TextError(
-            f"text token {largest} is outside the model's vocabulary of "
-            f"{t3.config.text_tokens_dict_size}: the tokenizer belongs to another checkpoint."
-        )
+            mx.eval(logits, hidden, past.keys, past.values)
+    return logits, hidden, past
