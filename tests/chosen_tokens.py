@@ -47,6 +47,8 @@ class ChosenStepper(Stepper):
             for row, one in zip(rows, own, strict=True)
         ]
 
+    slots = 0
+
     def slots_after_step(self, rows, joining=(0, 0)) -> int:
         return 0
 

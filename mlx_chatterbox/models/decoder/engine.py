@@ -81,7 +81,8 @@ class DecodingEngine:
         self._steppers: dict[int, Stepper] = {}
         self._stepping, self._changing = RLock(), Lock()
         self._is_stepping = False
-        self._joined = 0
+        self._joined = self._interruptions = 0
+        self._slots = 0
         self._waiting: list[Row] = []
         self._running: list[Row] = []
 
@@ -115,9 +116,19 @@ class DecodingEngine:
             self._waiting.append(row)
         return row
 
-    def leave(self, row: Row) -> None:
-        """Have a row end before the next step; one that has ended stays as it is."""
+    def leave(self, row: Row | int) -> None:
+        """Have a row end before the next step; one that has ended stays as it is.
+
+        Args:
+            row: or its number. One that no row has, or only one that has ended, is ignored.
+        """
         with self._changing:
+            if isinstance(row, int):
+                known = [*self._waiting, *self._running]
+                alive = [one for one in known if one.number == row]
+                if not alive:
+                    return
+                row = alive[0]
             if row in self._waiting:
                 self._waiting.remove(row)
                 _end(row, "left")
@@ -133,6 +144,16 @@ class DecodingEngine:
     def running(self) -> list[Row]:
         """The rows that are decoded at present."""
         return list(self._running)
+
+    @property
+    def interruptions(self) -> int:
+        """The number of times that a row had to make room for others."""
+        return self._interruptions
+
+    @property
+    def positions_used(self) -> int:
+        """Slots that are allocated for the keys and values of all rows, at the latest step."""
+        return self._slots
 
     @property
     def is_idle(self) -> bool:
@@ -181,7 +202,9 @@ class DecodingEngine:
             ]
             if due:
                 stepper.advance(due)
-        return self._deliver()
+        delivered = self._deliver()
+        self._slots = sum(stepper.slots for stepper in self._steppers.values())
+        return delivered
 
     def _choose_steppers(self) -> None:
         """Forget those of networks of which no row runs: they are chosen anew for the next."""
@@ -258,6 +281,7 @@ class DecodingEngine:
             if row.is_leaving:  # since this step began
                 _end(row, "left")
                 return
+            self._interruptions += 1
             row.state = "waiting"
             self._waiting.append(row)
             self._waiting.sort(key=lambda one: one.number)

@@ -73,6 +73,10 @@ class NativeStepper(Stepper):
     def read(self, rows: Sequence[Progress]) -> list[Written]:
         return [self._own[row].unread.pop(0) for row in rows]
 
+    @property
+    def slots(self) -> int:
+        return sum(own.cache.rows * own.cache.capacity for own in self._own.values())
+
     def slots_after_step(self, rows: Sequence[Progress], joining: tuple[int, int] = (0, 0)) -> int:
         return own_slots([self._own[row].cache for row in rows], joining)
 

@@ -71,7 +71,7 @@ class DecoderNetwork(ABC):
     @property
     @abstractmethod
     def sampler(self) -> Sampler:
-        """How what it writes is drawn."""
+        """Rules by which what it writes is drawn."""
 
     @property
     @abstractmethod

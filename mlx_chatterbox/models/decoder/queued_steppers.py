@@ -161,6 +161,10 @@ class SharedStepper(_QueuedStepper):
             for row, places in self._places.items():
                 self._places[row] = [order[place] for place in places]
 
+    @property
+    def slots(self) -> int:
+        return len(self._cache.used) * self._cache.capacity
+
     def slots_after_step(self, rows: Sequence[Progress], joining: tuple[int, int] = (0, 0)) -> int:
         count, most = joining
         for row in rows:
@@ -223,6 +227,11 @@ class ApartStepper(_QueuedStepper):
         super().leave(rows)
         for row in rows:
             self._own.pop(row, None)
+
+    @property
+    def slots(self) -> int:
+        caches = (cache for own in self._own.values() for cache in own)
+        return sum(cache.rows * cache.capacity for cache in caches)
 
     def slots_after_step(self, rows: Sequence[Progress], joining: tuple[int, int] = (0, 0)) -> int:
         return own_slots([cache for row in rows for cache in self._own[row]], joining)

@@ -50,7 +50,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def alike(self, sampling: Any, draw: int) -> Hashable:
-        """Tell what the processing of a draw depends on: rows for which it is equal can share it."""
+        """Tell what processing depends on: rows for which it is equal can share it."""
 
     @abstractmethod
     def process(self, logits: Array, memory: Array, alike: Any) -> Array:

@@ -75,6 +75,11 @@ class Stepper(ABC):
     def read(self, rows: Sequence[Progress]) -> list[Written]:
         """The oldest of each row that was not read."""
 
+    @property
+    @abstractmethod
+    def slots(self) -> int:
+        """Slots that are allocated, in all product rows."""
+
     @abstractmethod
     def slots_after_step(self, rows: Sequence[Progress], joining: tuple[int, int] = (0, 0)) -> int:
         """Slots that are allocated, in all product rows, once some rows have made one more step.
