@@ -153,7 +153,7 @@ def joining(model: CompanyModel, amount: Amount) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {"step": [], "prefill": [], "longest": []}
 
     def prefilled(number: int):
-        logits, past = prefill(model.t3, model.request(number, VOICES))
+        logits, _, past = prefill(model.t3, model.request(number, VOICES))
         return [logits, *past.keys, *past.values]
 
     for number in range(amount.rounds + 1):
