@@ -16,7 +16,6 @@ from mlx_chatterbox.models.chattts.config import (
 )
 from mlx_chatterbox.parity.fabricate.chattts import write
 from mlx_chatterbox.parity.fabricate.chattts_tokenizer import tokenizer_json
-from mlx_chatterbox.text.chattts.special_tokens import END_OF_REFINED
 from mlx_chatterbox.weights.conversion.chattts import EMBED_FILE
 
 

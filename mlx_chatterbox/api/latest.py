@@ -1,4 +1,4 @@
-"""What public classes report of their latest call."""
+"""Reports of the latest call, for all public classes."""
 
 from __future__ import annotations
 

@@ -45,7 +45,9 @@ def folder(tmp_path_factory):
 def chat(folder):
     loaded = Chat()
     loaded.load(
-        source="custom", custom_path=folder, speaker_statistics=reference_text("speaker/stat_string")
+        source="custom",
+        custom_path=folder,
+        speaker_statistics=reference_text("speaker/stat_string"),
     )
     return loaded
 
@@ -134,7 +136,9 @@ def test_a_script_as_in_upstreams_readme(folder):
     chat.speaker.statistics = None
     with pytest.raises(SettingError, match=r"spk_stat\.pt"):
         chat.sample_random_speaker()
-    chat.load("custom", custom_path=folder, speaker_statistics=reference_text("speaker/stat_string"))
+    chat.load(
+        "custom", custom_path=folder, speaker_statistics=reference_text("speaker/stat_string")
+    )
     speaker = chat.sample_random_speaker()
     params_infer_code = ChatTTS.Chat.InferCodeParams(
         spk_emb=speaker, temperature=0.3, top_P=0.7, top_K=20, max_new_token=4
@@ -152,7 +156,8 @@ def test_a_script_as_in_upstreams_readme(folder):
     wavs = chat.infer(text, skip_refine_text=True, params_infer_code=params_infer_code)
     assert wavs[0].shape == (sample_count(4),)
     refined = chat.infer(text, refine_text_only=True, params_refine_text=params_refine_text)
-    assert isinstance(refined, str) and refined
+    assert isinstance(refined, str)
+    assert refined
     chunks = list(chat.infer(texts, stream=True, params_infer_code=params_infer_code))
     assert sum(chunk.shape[1] for chunk in chunks) == sample_count(4)
     assert {chunk.shape[0] for chunk in chunks} == {2}
@@ -203,13 +208,13 @@ def test_results_have_upstreams_shapes(chat):
 def test_text_is_written_out_and_what_is_left_out_is_reported(chat):
     result = chat.speak("chat 12?", params_infer_code=codes(), **QUIET)
     assert result.outcomes[0].text == "chat twelve."
-    with pytest.warns(UserWarning, match="not read in .*Ω"):
-        result = chat.speak("chat Ω", params_infer_code=codes(), **QUIET)
-    assert result.outcomes[0].unread == ("Ω",)
+    with pytest.warns(UserWarning, match="not read in .*ქ"):
+        result = chat.speak("chat ქ", params_infer_code=codes(), **QUIET)
+    assert result.outcomes[0].unread == ("ქ",)
     with pytest.warns(UserWarning, match="not read in .*12"):
         chat.infer("chat 12", do_text_normalization=False, params_infer_code=codes(), **QUIET)
     with pytest.raises(TextError, match="nothing to speak"):
-        chat.infer("Ω", params_infer_code=codes(), **QUIET)
+        chat.infer("ქ", params_infer_code=codes(), **QUIET)
 
 
 def test_a_normaliser_can_be_registered(chat):
@@ -238,7 +243,7 @@ def test_options_without_effect_are_named(folder):
         chat.load("custom", compile=True, custom_path=folder, use_flash_attn=True)
     with pytest.raises(SettingError, match="source"):
         chat.load("elsewhere")
-    with pytest.raises(CheckpointError, match="missing|no folder|does not hold"):
+    with pytest.raises(CheckpointError, match="it lacks asset/gpt"):
         chat.load("custom", custom_path=folder / "asset" / "tokenizer")
     assert chat.has_loaded()
 
@@ -286,12 +291,13 @@ def test_a_row_is_what_it_is_alone(chat):
     together = chat.speak(TEXTS, **params)
     for i, text in enumerate(TEXTS):
         alone = chat.speak(
-            text, **{**params, "params_infer_code": codes(**RANDOM, max_new_token=20, manual_seed=1 + i)}
+            text,
+            **{**params, "params_infer_code": codes(**RANDOM, max_new_token=20, manual_seed=1 + i)},
         )
         assert alone.outcomes[0].tokens == together.outcomes[i].tokens
         np.testing.assert_array_equal(alone.waveform, together.waveforms[i])
-    in_other_company = chat.speak(TEXTS[:2], max_split_batch=1, **params)
-    assert in_other_company.tokens == together.tokens[:40]
+    one_by_one = chat.speak(TEXTS[:2], max_split_batch=1, **params)
+    assert one_by_one.outcomes == together.outcomes[:2]
 
 
 def test_one_seed_for_speech_and_text(chat):
@@ -381,21 +387,31 @@ def test_progress_is_reported(chat):
 # --- What upstream has wrong -----------------------------------------------------------------
 
 
-def test_refining_has_a_repetition_penalty(chat):
+def test_refining_has_a_repetition_penalty(folder):
     """Upstream raises an IndexError."""
+    chat = Chat()
+    chat.load("custom", custom_path=folder)
+    # One of these two is always the likeliest by far.
+    head = chat.gpt.head_text
+    head.weight[5000] = 100 * head.weight[5000]
+    head.weight[5001] = -head.weight[5000]
     params = {"max_new_token": 16, "temperature": 1e-4}
-    only = {"refine_text_only": True}
-    penalised = refining(repetition_penalty=1e6, **params)
-    refined = chat.infer("hello world", params_refine_text=penalised, **only)
-    assert refined != chat.infer("hello world", params_refine_text=refining(**params), **only)
-    words = refined.split()
-    assert len(words) == len(set(words))
+    plain, penalised = (
+        chat.infer(
+            "hello world",
+            refine_text_only=True,
+            params_refine_text=refining(repetition_penalty=penalty, **params),
+        ).split()
+        for penalty in (1.0, 1e6)
+    )
+    assert len(set(plain)) <= 2 < 16 == len(set(penalised))
 
 
 def test_a_seed_does_not_make_every_step_the_same(chat):
     """Upstream seeds its generator again before every step."""
     tokens = chat.speak(
-        "hello", params_infer_code=codes(max_new_token=40, temperature=1e6, top_P=None, top_K=None),
+        "hello",
+        params_infer_code=codes(max_new_token=40, temperature=1e6, top_P=None, top_K=None),
         **QUIET,
     ).tokens
     # At such a temperature all codes are alike, so only the noise decides.
@@ -432,9 +448,10 @@ def test_what_always_ends_at_once_may_not_at_last(tmp_path):
     """Upstream tries again without end."""
     chat = Chat()
     chat.load("custom", custom_path=write_speaking_chattts(tmp_path, stop_gain=-1e4))
+    params = codes(ensure_non_empty=False)
     with pytest.warns(UserWarning, match="ended the speech at once"):
-        params = codes(ensure_non_empty=False)
-        assert chat.infer("hello", params_infer_code=params, **QUIET)[0].size == 0
+        (waveform,) = chat.infer("hello", params_infer_code=params, **QUIET)
+    assert waveform.size == 0
     result = chat.speak("hello", params_infer_code=codes(), **QUIET)
     assert len(result.tokens) >= 1
     assert result.outcomes[0].tries == 4
@@ -506,7 +523,9 @@ def test_an_interruption_comes_from_another_thread(chat):
 
     def speak():
         results.append(
-            chat.speak("hello", params_infer_code=params, progress=lambda *_: started.set(), **QUIET)
+            chat.speak(
+                "hello", params_infer_code=params, progress=lambda *_: started.set(), **QUIET
+            )
         )
 
     thread = threading.Thread(target=speak)
@@ -523,11 +542,13 @@ def test_the_checkpoints_coefficients_count(folder, chat):
     with pytest.warns(UserWarning, match="coef"):
         other.load("custom", custom_path=folder, coef="蘁淰")
     params = {"params_infer_code": codes(), **QUIET}
-    np.testing.assert_array_equal(other.infer("hello", **params)[0], chat.infer("hello", **params)[0])
+    np.testing.assert_array_equal(
+        other.infer("hello", **params)[0], chat.infer("hello", **params)[0]
+    )
 
 
 def test_brackets_lines_and_sample_texts(chat):
-    """Upstream loses all after an open bracket, speaks empty lines, and keeps tokens of speakers."""
+    """Upstream loses all after an open bracket, and speaks empty lines and tokens of speakers."""
     params = {"params_infer_code": codes(), **QUIET}
     with pytest.warns(UserWarning, match=r"\["):
         result = chat.speak("hello [world", **params)
@@ -550,8 +571,8 @@ def test_a_wave_may_have_two_dimensions(chat):
 def test_the_models_positions_are_the_limit(chat):
     """Nothing in upstream guards them."""
     long = np.zeros((4, 4070), int)
+    params = codes(spk_smp=long, max_new_token=2048, temperature=1e-4)
     with pytest.warns(UserWarning, match=r"at most \d\d tokens .* instead of 2048"):
-        params = codes(spk_smp=long, max_new_token=2048, temperature=1e-4)
         result = chat.speak("hello", params_infer_code=params, **QUIET)
     assert len(result.tokens) < 26
     params = codes(spk_smp=np.zeros((4, 4095), int))

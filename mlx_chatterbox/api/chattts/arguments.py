@@ -152,7 +152,7 @@ def request_of(
     count = sum(sizes)
     made: list[tuple[ChatTTSPiece, ...]] = []
     for pieces, first, second in zip(texts, refining_seeds, speaking_seeds, strict=True):
-        of_text = []
+        of_text: list[ChatTTSPiece] = []
         for text, refining_seed, seed in zip(pieces, first, second, strict=True):
             number = sum(map(len, made)) + len(of_text) + 1
             with errors_about(f"piece {number}" if count > 1 else ""):

@@ -29,11 +29,12 @@ from ...synthesis.streaming import SpeechStream, shaped_stream
 from ...text.chattts.normalize import ChatTTSNormalizer
 from ...voices.chattts.strings import encode_codes
 from ...voices.voice import read_reference
+from ...weights.chattts import ChatTTSModel
 from ..latest import ReportsLatest
+from . import parameters
 from .arguments import CallArguments, check_lookahead, pieces_by_text, request_of, texts_of
 from .helpers import SpeakerHelper, TokenizerHelper
-from .loading import LoadedChatTTS, download_chattts, load_chattts, warn_of_unused
-from .parameters import InferCodeParams, RefineTextParams
+from .loading import find_model, load_model, warn_of_unused
 
 
 class InterruptFlag:
@@ -64,8 +65,8 @@ class Chat(ReportsLatest):
         outcomes, ...: of the latest call, see `ReportsLatest`.
     """
 
-    RefineTextParams = RefineTextParams
-    InferCodeParams = InferCodeParams
+    RefineTextParams = parameters.RefineTextParams
+    InferCodeParams = parameters.InferCodeParams
     sr = SAMPLE_RATE
 
     def __init__(self, logger: logging.Logger | None = None):
@@ -80,8 +81,8 @@ class Chat(ReportsLatest):
         self.speaker = SpeakerHelper()
         self.tokenizer: TokenizerHelper | None = None
         self.device: str | None = None
-        self._loaded: LoadedChatTTS | None = None
-        self._latest = LatestResult(Result(InferCodeParams().max_new_token))
+        self._loaded: ChatTTSModel | None = None
+        self._latest = LatestResult(Result(parameters.InferCodeParams().max_new_token))
 
     # --- Loading -----------------------------------------------------------------------------
 
@@ -134,9 +135,8 @@ class Chat(ReportsLatest):
         )
         device = None if device is None else str(device)
         with on_device(device):
-            loaded = load_chattts(
-                source, force_redownload, custom_path, dtype, speaker_statistics
-            )
+            folder = find_model(source, force_redownload, custom_path)
+            loaded = load_model(folder, dtype, speaker_statistics)
         self._loaded, self.device = loaded, device
         self.tokenizer = TokenizerHelper(loaded.tokenizer)
         self.speaker.statistics = loaded.statistics
@@ -157,7 +157,7 @@ class Chat(ReportsLatest):
         Returns:
             Their folder.
         """
-        return str(download_chattts(source, force_redownload, custom_path))
+        return str(find_model(source, force_redownload, custom_path))
 
     def unload(self) -> None:
         """Free the model; another can be loaded."""
@@ -242,8 +242,8 @@ class Chat(ReportsLatest):
         do_homophone_replacement: bool = True,
         split_text: bool = True,
         max_split_batch: int = 4,
-        params_refine_text: RefineTextParams | None = None,
-        params_infer_code: InferCodeParams | None = None,
+        params_refine_text: parameters.RefineTextParams | None = None,
+        params_infer_code: parameters.InferCodeParams | None = None,
         *,
         lookahead: int = CONTEXT_STEPS,
         **options,
@@ -268,9 +268,15 @@ class Chat(ReportsLatest):
             TextError, SettingError, AudioError: as the other public classes.
         """
         arguments = CallArguments(
-            *(lang, skip_refine_text, use_decoder, do_text_normalization),
-            *(do_homophone_replacement, split_text, max_split_batch),
-            *(params_refine_text or RefineTextParams(), params_infer_code or InferCodeParams()),
+            lang,
+            skip_refine_text,
+            use_decoder,
+            do_text_normalization,
+            do_homophone_replacement,
+            split_text,
+            max_split_batch,
+            params_refine_text or parameters.RefineTextParams(),
+            params_infer_code or parameters.InferCodeParams(),
             **options,
         )
         texts = texts_of(text)
@@ -341,7 +347,7 @@ class Chat(ReportsLatest):
         speech = shaped_stream(chunks(), SAMPLE_RATE, request.speed, request.watermark)
         return SpeechStream(computed_on(self.device, speech), result)
 
-    def _own_request(self, text, options) -> tuple[LoadedChatTTS, ChatTTSRequest, CallArguments]:
+    def _own_request(self, text, options) -> tuple[ChatTTSModel, ChatTTSRequest, CallArguments]:
         arguments = CallArguments(**options)
         self.context.set(False)
         loaded = self._needed()
@@ -349,7 +355,7 @@ class Chat(ReportsLatest):
         request = request_of(grouped, arguments, self.normalizer, loaded.config)
         return loaded, request, arguments
 
-    def _speak(self, loaded: LoadedChatTTS, request: ChatTTSRequest) -> Result:
+    def _speak(self, loaded: ChatTTSModel, request: ChatTTSRequest) -> Result:
         with on_device(self.device):
             writer = self._writer(loaded, request)
             assembler = WaveformAssembler(writer, request)
@@ -359,7 +365,7 @@ class Chat(ReportsLatest):
         self._warn_of_unread(writer)
         return result
 
-    def _refined(self, loaded: LoadedChatTTS, request: ChatTTSRequest) -> list[str]:
+    def _refined(self, loaded: ChatTTSModel, request: ChatTTSRequest) -> list[str]:
         with on_device(self.device):
             writer = self._writer(loaded, request)
             writer.run(lambda _: None)
@@ -368,7 +374,7 @@ class Chat(ReportsLatest):
 
     def _row_stream(
         self,
-        loaded: LoadedChatTTS,
+        loaded: ChatTTSModel,
         request: ChatTTSRequest,
         settings: StreamSettings,
         together: int,
@@ -384,7 +390,7 @@ class Chat(ReportsLatest):
 
         return computed_on(self.device, chunks())
 
-    def _writer(self, loaded: LoadedChatTTS, request: ChatTTSRequest) -> PieceWriter:
+    def _writer(self, loaded: ChatTTSModel, request: ChatTTSRequest) -> PieceWriter:
         return PieceWriter(
             loaded.config,
             loaded.networks,
@@ -394,7 +400,7 @@ class Chat(ReportsLatest):
             self._say,
         )
 
-    def _needed(self) -> LoadedChatTTS:
+    def _needed(self) -> ChatTTSModel:
         if self._loaded is None:
             raise CheckpointError("no model is loaded: call load() first.")
         return self._loaded

@@ -86,4 +86,4 @@ class TokenizerHelper:
 
     def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """The texts of token ids."""
-        return [self._tokenizer.decode(np.asarray(ids).reshape(-1)) for ids in sequences]
+        return [self._tokenizer.decode(np.asarray(ids).reshape(-1).tolist()) for ids in sequences]

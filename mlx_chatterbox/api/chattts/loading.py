@@ -3,45 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...checks.plain import shown
 from ...errors import SettingError
-from ...models.chattts.config import ChatTTSConfig
-from ...models.chattts.networks import ChatTTSNetworks
-from ...text.chattts.tokenizer import ChatTTSTokenizer
-from ...voices.chattts.random_speaker import SpeakerStatistics
-from ...weights.speaker_statistics import STATISTICS_FILE, read_statistics
+from ...runtime.progress import Bars
+from ...weights.chattts import ChatTTSModel, load_chattts
+from ...weights.hub import CHATTTS, holds_model, on_this_machine, resolve_chattts
+from ...weights.speaker_statistics import read_statistics
 
-SOURCES = ("huggingface", "local", "custom")
-
-
-@dataclass(frozen=True, eq=False)
-class LoadedChatTTS:
-    """A model, ready to speak.
-
-    Attributes:
-        statistics: of its speakers; None: unknown, so that none can be drawn.
-    """
-
-    config: ChatTTSConfig
-    networks: ChatTTSNetworks
-    tokenizer: ChatTTSTokenizer
-    folder: Path
-    statistics: SpeakerStatistics | None = None
+HUGGINGFACE, LOCAL, CUSTOM = SOURCES = ("huggingface", "local", "custom")
 
 
-def statistics_of(folder: Path, source: str | Path | None) -> SpeakerStatistics | None:
-    """Read the statistics that a user names, or else those in a model's folder, if there are any.
+def find_model(
+    source: str, force_redownload: bool = False, custom_path: str | Path | None = None
+) -> Path:
+    """Find the folder of a model, and download it if it is not on this machine; see `Chat.load`.
 
     Raises:
-        CheckpointError, SettingError: see `read_statistics`.
+        SettingError: an unknown source, or no folder for "custom".
+        CheckpointError, HubError: there is no such folder, or it cannot be downloaded.
     """
-    if source is not None:
-        return read_statistics(source)
-    path = folder / STATISTICS_FILE
-    return read_statistics(path) if path.is_file() else None
+    if source not in SOURCES:
+        raise SettingError(f"source must be one of {', '.join(SOURCES)}; got {shown(source)}.")
+    if source == CUSTOM and custom_path is None:
+        raise SettingError("source 'custom' needs custom_path, the folder that holds asset/.")
+    if source != HUGGINGFACE and custom_path is not None:
+        # As a path, never as the name of a repository.
+        return resolve_chattts(Path(custom_path))
+    if source == LOCAL and holds_model(Path.cwd()):
+        return Path.cwd()
+    cache = custom_path if source == HUGGINGFACE else None
+    here = None if force_redownload else on_this_machine(CHATTTS, cache)
+    return resolve_chattts(CHATTTS, cache) if here is None else here
+
+
+def load_model(
+    folder: Path, dtype: str | None, speaker_statistics: str | Path | None
+) -> ChatTTSModel:
+    """Load a model, with the statistics that a user names in place of its own.
+
+    Raises:
+        CheckpointError, SettingError: see `load_chattts` and `read_statistics`.
+    """
+    named = None if speaker_statistics is None else read_statistics(speaker_statistics)
+    bars = Bars()
+    try:
+        model = load_chattts(folder, dtype, bars)
+    finally:
+        bars.close()
+    return model if named is None else replace(model, statistics=named)
 
 
 def warn_of_unused(say: Callable[[str], None], **options: tuple[Any, Any]) -> None:
@@ -52,18 +65,5 @@ def warn_of_unused(say: Callable[[str], None], **options: tuple[Any, Any]) -> No
     """
     unused = [name for name, (value, default) in options.items() if value != default]
     if unused:
-        say(f"load: {', '.join(unused)} have no effect here: leave them out.")
-
-
-def load_chattts(source, force_redownload, custom_path, dtype, speaker_statistics):
-    from ...models.chattts.config import BodyConfig, DVAEConfig, GPTConfig, VocosConfig  # TEMP
-    from ...weights.chattts import load_upstream
-    from mlx_chatterbox.tests_config import CONFIG
-    folder = Path(custom_path)
-    config, networks = load_upstream(folder, config=CONFIG)
-    tokenizer = ChatTTSTokenizer(folder / "asset/tokenizer/tokenizer.json")
-    return LoadedChatTTS(config, networks, tokenizer, folder, statistics_of(folder, speaker_statistics))
-
-
-def download_chattts(*a):
-    raise NotImplementedError
+        verb = "has" if len(unused) == 1 else "have"
+        say(f"load: {', '.join(unused)} {verb} no effect here: leave it out.")

@@ -65,9 +65,7 @@ class RefineTextParams:
         sampling = ChatTTSSampling(
             temperature, self.top_P, self.top_K, self.repetition_penalty, self.min_new_token
         )
-        return ModeSettings(
-            sampling, self.max_new_token, self.prompt, bool(self.ensure_non_empty)
-        )
+        return ModeSettings(sampling, self.max_new_token, self.prompt, bool(self.ensure_non_empty))
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -79,9 +80,7 @@ class WaveformAssembler:
                 add_outcome(result, one)
         return result
 
-    def _joined(
-        self, pieces: Sequence[PieceWriting]
-    ) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    def _joined(self, pieces: Sequence[PieceWriting]) -> tuple[np.ndarray, list[tuple[int, int]]]:
         parts = [self._waveforms.pop(one.number) for one in pieces]
         waveform = np.concatenate([np.zeros(0, np.float32), *parts])
         ends = np.cumsum([0, *map(len, parts)])
@@ -89,7 +88,7 @@ class WaveformAssembler:
         if speed != 1.0 and waveform.size:
             waveform = stretch(waveform, SAMPLE_RATE, speed)
             ends = ends * len(waveform) // before
-        return waveform, [(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return waveform, [(int(a), int(b)) for a, b in pairwise(ends)]
 
 
 def add_outcome(result: Result, one: PieceWriting) -> None:
