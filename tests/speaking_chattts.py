@@ -16,7 +16,8 @@ from mlx_chatterbox.models.chattts.config import (
 )
 from mlx_chatterbox.parity.fabricate.chattts import write
 from mlx_chatterbox.parity.fabricate.chattts_tokenizer import tokenizer_json
-from mlx_chatterbox.weights.conversion.chattts import EMBED_FILE
+from mlx_chatterbox.weights.chattts_files import EMBED_FILE
+from mlx_chatterbox.weights.conversion.core import convert_folder
 
 
 def speaking_chattts() -> ChatTTSConfig:
@@ -37,20 +38,24 @@ def speaking_chattts() -> ChatTTSConfig:
     )
 
 
-def write_speaking_chattts(folder: Path, stop_gain: float = 1.0, refined_gain: float = 1.0) -> Path:
+def converted_speaking_chattts(folder: Path, stop_gain: float = 1.0) -> Path:
+    """Write it as a converted folder; arguments as of `write_speaking_chattts`."""
+    upstream = write_speaking_chattts(folder / "upstream", stop_gain)
+    return convert_folder(upstream, folder / "converted")
+
+
+def write_speaking_chattts(folder: Path, stop_gain: float = 1.0) -> Path:
     """Write upstream's files.
 
     Args:
         stop_gain: factor of the logits of the code that ends speech, in the first codebook.
-        refined_gain: the same of the token that ends refined text.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     write(folder, speaking_chattts(), seed=3)
     tokenizer = folder / "asset/tokenizer/tokenizer.json"
     tokenizer.parent.mkdir(parents=True)
     tokenizer.write_text(tokenizer_json(), encoding="utf-8")
     tensors = load_file(folder / EMBED_FILE)
-    stop = GPTConfig().stop_text_token
     tensors["head_code.0.parametrizations.weight.original0"][-1] *= np.float32(stop_gain)
-    tensors["head_text.parametrizations.weight.original0"][stop] *= np.float32(refined_gain)
     save_file(tensors, folder / EMBED_FILE, {"format": "pt"})
     return folder

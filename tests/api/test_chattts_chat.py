@@ -19,7 +19,7 @@ from mlx_chatterbox.models.decoder.engine import DecodingEngine
 from mlx_chatterbox.voices.chattts.strings import decode_codes, decode_speaker, encode_speaker
 from mlx_chatterbox.watermark.detector import detect
 from tests.chattts_reference import text as reference_text
-from tests.speaking_chattts import write_speaking_chattts
+from tests.speaking_chattts import converted_speaking_chattts, write_speaking_chattts
 
 TEXTS = ["hello world.", "good morning", "what is your favorite food", "chat"]
 RANDOM = {"temperature": 1.0, "top_P": None, "top_K": None}
@@ -37,8 +37,8 @@ QUIET = {"skip_refine_text": True, "watermark": False}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_speaking_chattts(tmp_path_factory.mktemp("chattts"))
+def folder(speaking_chattts):
+    return speaking_chattts
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def chat(folder):
 def ending(tmp_path_factory):
     """One whose speech ends soon, often at once."""
     loaded = Chat()
-    path = write_speaking_chattts(tmp_path_factory.mktemp("ending"), -3.0, 3.0)
+    path = converted_speaking_chattts(tmp_path_factory.mktemp("ending"), -3.0)
     loaded.load(source="custom", custom_path=path)
     return loaded
 
@@ -128,7 +128,9 @@ def test_methods_and_parameters_are_upstreams():
     ]
 
 
-def test_a_script_as_in_upstreams_readme(folder):
+def test_a_script_as_in_upstreams_readme(tmp_path, monkeypatch):
+    monkeypatch.setattr("mlx_chatterbox.weights.checkpoint.cache_folder", lambda: tmp_path)
+    folder = write_speaking_chattts(tmp_path / "ChatTTS")
     chat = ChatTTS.Chat()
     assert not chat.has_loaded()
     assert chat.load(source="custom", custom_path=folder, compile=False)
@@ -243,8 +245,8 @@ def test_options_without_effect_are_named(folder):
         chat.load("custom", compile=True, custom_path=folder, use_flash_attn=True)
     with pytest.raises(SettingError, match="source"):
         chat.load("elsewhere")
-    with pytest.raises(CheckpointError, match="it lacks asset/gpt"):
-        chat.load("custom", custom_path=folder / "asset" / "tokenizer")
+    with pytest.raises(CheckpointError, match="folder"):
+        chat.load("custom", custom_path=folder / "elsewhere")
     assert chat.has_loaded()
 
 
@@ -447,7 +449,7 @@ def test_a_row_that_ends_at_once_leaves_the_others_alone(ending):
 def test_what_always_ends_at_once_may_not_at_last(tmp_path):
     """Upstream tries again without end."""
     chat = Chat()
-    chat.load("custom", custom_path=write_speaking_chattts(tmp_path, stop_gain=-1e4))
+    chat.load("custom", custom_path=converted_speaking_chattts(tmp_path, stop_gain=-1e4))
     params = codes(ensure_non_empty=False)
     with pytest.warns(UserWarning, match="ended the speech at once"):
         (waveform,) = chat.infer("hello", params_infer_code=params, **QUIET)

@@ -12,7 +12,6 @@ from mlx_chatterbox.chattts import Chat
 from mlx_chatterbox.errors import TextError
 from mlx_chatterbox.models.chattts.windows import sample_count, steps_before_sound
 from mlx_chatterbox.models.decoder.engine import DecodingEngine
-from tests.speaking_chattts import write_speaking_chattts
 
 TEXTS = ["hello world.", "good morning", "what is your favorite food", "chat"]
 QUIET = {"skip_refine_text": True, "watermark": False}
@@ -26,9 +25,9 @@ def codes(**values) -> Chat.InferCodeParams:
 
 
 @pytest.fixture(scope="module")
-def chat(tmp_path_factory):
+def chat(speaking_chattts):
     loaded = Chat()
-    loaded.load("custom", custom_path=write_speaking_chattts(tmp_path_factory.mktemp("chattts")))
+    loaded.load("custom", custom_path=speaking_chattts)
     return loaded
 
 
@@ -150,7 +149,7 @@ def test_speed_of_a_stream(chat):
 def test_an_interrupted_stream_ends_with_what_there_is(chat):
     params = {"params_infer_code": codes(max_new_token=2000), **QUIET}
     chunks = []
-    for chunk in chat.infer("hello. world.", stream=True, **params):
+    for chunk in chat.infer(["hello", "world"], stream=True, split_text=False, **params):
         chunks.append(chunk)
         chat.interrupt()
     lengths = [len(one.tokens) for one in chat.outcomes]
