@@ -172,13 +172,13 @@ def request_of(
         texts=tuple(made),
         refining=refining,
         speaking=speaking,
-        voice=arguments.params_infer_code.voice(config.gpt.hidden_size),
+        voices=(arguments.params_infer_code.voice(config.gpt.hidden_size),) * len(texts),
+        speeds=(checked_speed(arguments.speed),) * len(texts),
         makes_sample=arguments.split_text,
         uses_hidden=bool(arguments.use_decoder),
         together=together,
         invariant=arguments.invariant,
         watermark=not refines_only and is_wanted(arguments.watermark, True),
-        speed=checked_speed(arguments.speed),
         progress=arguments.progress_callback(),
     )
 

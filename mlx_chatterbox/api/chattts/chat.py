@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ...audio.stretch import checked_speed
 from ...errors import CheckpointError, warn_user
 from ...models.chattts.windows import CONTEXT_STEPS
 from ...runtime.device_argument import computed_on, on_device
@@ -344,7 +345,9 @@ class Chat(ReportsLatest):
                 yield from parts
             self._warn_of_unread(writer)
 
-        speech = shaped_stream(chunks(), SAMPLE_RATE, request.speed, request.watermark)
+        speech = shaped_stream(
+            chunks(), SAMPLE_RATE, checked_speed(arguments.speed), request.watermark
+        )
         return SpeechStream(computed_on(self.device, speech), result)
 
     def _own_request(self, text, options) -> tuple[ChatTTSModel, ChatTTSRequest, CallArguments]:

@@ -52,39 +52,47 @@ def unread_warnings(pieces: Sequence[PieceWriting]) -> list[Warning]:
 
 
 class WaveformAssembler:
-    """Assembles the waveforms of a request's texts from its pieces."""
+    """Assembles the waveforms of a request's texts, each as soon as its last piece has ended."""
 
     def __init__(self, writer: PieceWriter, request: ChatTTSRequest):
         self._writer, self._request = writer, request
-        self._waveforms: dict[int, np.ndarray] = {}
+        self._sounds: dict[int, np.ndarray] = {}
+        self._waveforms = [np.zeros(0, np.float32) for _ in request.texts]
+        self._spans: list[list[tuple[int, int]]] = [[] for _ in request.texts]
 
     def add(self, one: PieceWriting) -> None:
-        """Make the sound of a piece that has ended."""
-        self._waveforms[one.number] = self._writer.sound(self._writer.steps_of(one))
-
-    def result(self) -> Result:
-        """Everything that the call produced, once all pieces have ended.
+        """Make the sound of a piece that has ended, and the text of it if it was the last.
 
         Raises:
             AudioError: samples that cannot be marked.
         """
-        result = Result(limit_of(self._request))
-        for text in range(len(self._request.texts)):
-            pieces = self._writer.of_text(text)
-            waveform, spans = self._joined(pieces)
-            if self._request.watermark and waveform.size:
-                waveform = watermark.apply(waveform, SAMPLE_RATE)
-            result.waveforms.append(waveform)
-            result.spans += spans
-            for one in pieces:
-                add_outcome(result, one)
+        self._sounds[one.number] = self._writer.sound(self._writer.steps_of(one))
+        pieces = self._writer.of_text(one.text_number)
+        if not all(piece.number in self._sounds for piece in pieces):
+            return
+        number = one.text_number
+        waveform, self._spans[number] = self._joined(pieces, self._request.speeds[number])
+        if self._request.watermark and waveform.size:
+            waveform = watermark.apply(waveform, SAMPLE_RATE)
+        self._waveforms[number] = waveform
+        if self._request.finished is not None:
+            self._request.finished(number, waveform, tuple(map(outcome_of, pieces)))
+
+    def result(self) -> Result:
+        """Everything that the call produced, once all pieces have ended."""
+        spans = [span for of_text in self._spans for span in of_text]
+        result = Result(limit_of(self._request), waveforms=self._waveforms, spans=spans)
+        for one in self._writer.pieces:
+            add_outcome(result, one)
         return result
 
-    def _joined(self, pieces: Sequence[PieceWriting]) -> tuple[np.ndarray, list[tuple[int, int]]]:
-        parts = [self._waveforms.pop(one.number) for one in pieces]
+    def _joined(
+        self, pieces: Sequence[PieceWriting], speed: float
+    ) -> tuple[np.ndarray, list[tuple[int, int]]]:
+        parts = [self._sounds.pop(one.number) for one in pieces]
         waveform = np.concatenate([np.zeros(0, np.float32), *parts])
         ends = np.cumsum([0, *map(len, parts)])
-        speed, before = self._request.speed, max(1, len(waveform))
+        before = max(1, len(waveform))
         if speed != 1.0 and waveform.size:
             waveform = stretch(waveform, SAMPLE_RATE, speed)
             ends = ends * len(waveform) // before

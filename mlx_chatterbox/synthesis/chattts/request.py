@@ -11,7 +11,14 @@ from ...checks.plain import shown
 from ...errors import SettingError
 from ...models.chattts.sampling import ChatTTSSampling
 from ...text.chattts.prompts import check_prompt
-from ..request import Progress, check_callback, check_flag, check_whole
+from ..request import (
+    Finished,
+    Progress,
+    check_callback,
+    check_flag,
+    check_one_each,
+    check_whole,
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,8 @@ class ChatTTSRequest:
 
     Attributes:
         texts: the pieces of each text; a text may have none.
+        voices: one for each text.
+        speeds: of each text, a factor of the tempo.
         refining: None leaves the texts as they are.
         speaking: None only refines.
         makes_sample: where there is no audio prompt, and a text has several pieces, its first is
@@ -85,21 +94,25 @@ class ChatTTSRequest:
         together: most pieces that are written at a time.
         invariant: codes do not depend on the company to the bit, also where that is slower.
         watermark: marks the speech as made by a machine.
-        speed: factor of the tempo.
         progress: callback(stage, done, total) with "refine" or "tokens".
+        finished: callback(number, waveform, outcomes) as soon as a text is final.
+
+    Raises:
+        SettingError: a value of another kind, or not as many voices or speeds as texts.
     """
 
     texts: tuple[tuple[ChatTTSPiece, ...], ...]
     refining: ModeSettings | None
     speaking: ModeSettings | None
-    voice: ChatTTSVoice
+    voices: tuple[ChatTTSVoice, ...]
+    speeds: tuple[float, ...]
     makes_sample: bool = True
     uses_hidden: bool = True
     together: int = 4
     invariant: bool = False
     watermark: bool = True
-    speed: float = 1.0
     progress: Progress | None = None
+    finished: Finished | None = None
 
     def __post_init__(self):
         check_whole("max_split_batch", self.together)
@@ -107,6 +120,9 @@ class ChatTTSRequest:
             raise SettingError(f"max_split_batch must be 1 or more; got {self.together}.")
         check_flag("invariant", self.invariant)
         check_callback("progress", self.progress)
+        check_callback("finished", self.finished)
+        check_one_each("voices", self.voices, len(self.texts))
+        check_one_each("speeds", self.speeds, len(self.texts))
 
     def pieces(self) -> Iterator[tuple[int, ChatTTSPiece]]:
         """Yield the number of its text, and each piece."""
@@ -149,5 +165,9 @@ class StreamSettings:
         return steps % self.every == 0 and steps > self.passed * self.every
 
 
+class CutOffWarning(UserWarning):
+    """A text or its speech was not finished within the limit of its tokens."""
+
+
 # Says what a user should know, in one line.
-Say = Callable[[str], None]
+Say = Callable[[Warning | str], None]

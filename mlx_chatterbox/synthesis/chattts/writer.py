@@ -22,7 +22,14 @@ from ...text.chattts.prompts import refining_prompt, speech_prompt
 from ...text.chattts.tokenizer import ChatTTSTokenizer
 from ...voices.chattts.strings import normalised
 from ..retries import MAX_ATTEMPTS, attempt_seed
-from .request import ChatTTSPiece, ChatTTSRequest, ChatTTSVoice, ModeSettings, Say
+from .request import (
+    ChatTTSPiece,
+    ChatTTSRequest,
+    ChatTTSVoice,
+    CutOffWarning,
+    ModeSettings,
+    Say,
+)
 from .sound import StepSound
 
 REFINING, SAMPLING, WAITING, SPEAKING, ENDED = (
@@ -92,7 +99,7 @@ class PieceWriter:
         mode = "invariant" if request.invariant else "fast"
         self._engine = DecodingEngine(rows=request.together, mode=mode, prefills=None)
         self.sound = StepSound(networks, request.uses_hidden)
-        self._voices = [request.voice for _ in request.texts]
+        self._voices = list(request.voices)
         numbered = list(request.pieces())
         self.pieces = [
             PieceWriting(piece, i, text, f"piece {i + 1}" if len(numbered) > 1 else "")
@@ -208,8 +215,10 @@ class PieceWriter:
         if row.end == "limit":
             one.stopped = False
             self._say(
-                f"{_prefix(one)}the refined text was not finished within {len(row.tokens)} tokens, "
-                "and is cut off (params_refine_text.max_new_token)."
+                CutOffWarning(
+                    f"{_prefix(one)}the refined text was not finished within {len(row.tokens)} "
+                    "tokens, and is cut off (params_refine_text.max_new_token)."
+                )
             )
         refined = self._tokenizer.refined(row.tokens)
         if refined.strip():
@@ -236,10 +245,10 @@ class PieceWriter:
             one.stage = WAITING
 
     def _needs_sample(self, siblings: list[PieceWriting]) -> bool:
-        if not self._request.makes_sample or self._request.voice.codes is not None:
+        if not self._request.makes_sample or len(siblings) < 2:
             return False
-        is_made = siblings[0].stage in (SPEAKING, ENDED)
-        return len(siblings) > 1 and not is_made
+        has_one = self._request.voices[siblings[0].text_number].codes is not None
+        return not has_one and siblings[0].stage not in (SPEAKING, ENDED)
 
     def _take_sample(self, one: PieceWriting) -> None:
         """Make the first piece of a text the audio prompt of all."""
@@ -284,8 +293,10 @@ class PieceWriter:
         if one.row.end == "limit":
             one.stopped = False
             self._say(
-                f"{_prefix(one)}the speech was not finished within {len(one.row.tokens)} steps: it "
-                "may be cut off (max_new_token)."
+                CutOffWarning(
+                    f"{_prefix(one)}the speech was not finished within {len(one.row.tokens)} "
+                    "steps: it may be cut off (max_new_token)."
+                )
             )
         elif not one.row.tokens:
             one.stopped = False
