@@ -16,6 +16,7 @@ from ...synthesis.request import Progress, check_flag, check_whole
 from ...text.chattts.normalize import ChatTTSNormalizer
 from ...text.chattts.prompts import MAX_SPLIT_BATCH, split_text
 from ...text.checked_text import checked_text, described
+from ...text.respelling import Respelling
 from ...watermark.weights import is_wanted
 from .parameters import InferCodeParams, RefineTextParams
 
@@ -41,6 +42,7 @@ class CallArguments:
         progress: callback(stage, done, total) with "refine" or "tokens", instead of bars.
         invariant: True makes the codes of a piece the same to the bit in any company, on every
             device, even where that is slower.
+        respelling: words and how to write them so that they are pronounced right.
     """
 
     lang: str | None = None
@@ -57,6 +59,7 @@ class CallArguments:
     speed: float | None = None
     progress: Progress | None = None
     invariant: bool = False
+    respelling: Respelling | None = None
 
     def __post_init__(self):
         if self.params_refine_text is None:
@@ -156,6 +159,8 @@ def request_of(
         for text, refining_seed, seed in zip(pieces, first, second, strict=True):
             number = sum(map(len, made)) + len(of_text) + 1
             with errors_about(f"piece {number}" if count > 1 else ""):
+                if arguments.respelling is not None:
+                    text = arguments.respelling(text)
                 normal = normalizer(
                     text,
                     arguments.do_text_normalization,

@@ -63,7 +63,8 @@ class Chat(ReportsLatest):
         context: the flag that `interrupt` sets.
         device: where it computes; None: MLX's default device.
         sr: sample rate, 24000 Hz.
-        outcomes, ...: of the latest call, see `ReportsLatest`.
+        latest: the result of the latest call, of which `outcomes` and others are; see
+            `ReportsLatest`.
     """
 
     RefineTextParams = parameters.RefineTextParams
@@ -83,7 +84,16 @@ class Chat(ReportsLatest):
         self.tokenizer: TokenizerHelper | None = None
         self.device: str | None = None
         self._loaded: ChatTTSModel | None = None
-        self._latest = LatestResult(Result(parameters.InferCodeParams().max_new_token))
+        self.latest = self._latest = LatestResult(
+            Result(parameters.InferCodeParams().max_new_token)
+        )
+
+    @classmethod
+    def of_model(cls, model: ChatTTSModel, device: str | None = None) -> Chat:
+        """Make one of a model that is loaded."""
+        chat = cls()
+        chat._take(model, device)
+        return chat
 
     # --- Loading -----------------------------------------------------------------------------
 
@@ -138,10 +148,13 @@ class Chat(ReportsLatest):
         with on_device(device):
             folder = find_model(source, force_redownload, custom_path)
             loaded = load_model(folder, dtype, speaker_statistics)
-        self._loaded, self.device = loaded, device
-        self.tokenizer = TokenizerHelper(loaded.tokenizer)
-        self.speaker.statistics = loaded.statistics
+        self._take(loaded, device)
         return True
+
+    def _take(self, model: ChatTTSModel, device: str | None) -> None:
+        self._loaded, self.device = model, device
+        self.tokenizer = TokenizerHelper(model.tokenizer)
+        self.speaker.statistics = model.statistics
 
     def has_loaded(self, use_decoder: bool = False) -> bool:
         """Tell whether there is a model; all its networks are loaded together."""
@@ -281,7 +294,6 @@ class Chat(ReportsLatest):
             **options,
         )
         texts = texts_of(text)
-        self.context.set(False)
         loaded = self._needed()
         if not texts:
             return []
@@ -290,7 +302,7 @@ class Chat(ReportsLatest):
         else:
             # All that there is becomes one waveform; a list is taken as it is.
             grouped = pieces_by_text(texts, splits=True) if isinstance(text, str) else [texts]
-        request = request_of(grouped, arguments, self.normalizer, loaded.config, refine_text_only)
+        request = self.request_with(grouped, arguments, refine_text_only)
         if refine_text_only:
             refined = self._refined(loaded, request)
             return "\n".join(refined) if split_text else refined
@@ -299,7 +311,7 @@ class Chat(ReportsLatest):
             settings = arguments.params_infer_code.stream_settings(lookahead)
             together = max_split_batch if split_text else len(texts)
             return self._row_stream(loaded, request, settings, together)
-        return self._speak(loaded, request).waveforms
+        return self.speak_request(request).waveforms
 
     def speak(self, text: str | Sequence[str], **options) -> Result:
         """Speak, and return everything that the call produces.
@@ -314,8 +326,7 @@ class Chat(ReportsLatest):
         Raises:
             TextError: nothing to speak. SettingError, AudioError: as `infer`.
         """
-        loaded, request, _ = self._own_request(text, options)
-        return self._speak(loaded, request)
+        return self.speak_with(text, CallArguments(**options))
 
     def stream(
         self, text: str | Sequence[str], *, lookahead: int = CONTEXT_STEPS, **options
@@ -333,38 +344,57 @@ class Chat(ReportsLatest):
         Raises:
             TextError, SettingError: as `speak`, at once.
         """
+        return self.stream_with(text, CallArguments(**options), lookahead)
+
+    def speak_with(self, text: str | Sequence[str], arguments: CallArguments) -> Result:
+        """Speak; see `speak`."""
+        grouped = pieces_by_text(texts_of(text), bool(arguments.split_text))
+        return self.speak_request(self.request_with(grouped, arguments))
+
+    def stream_with(
+        self, text: str | Sequence[str], arguments: CallArguments, lookahead: int = CONTEXT_STEPS
+    ) -> SpeechStream:
+        """Speak chunk by chunk; see `stream`."""
         check_lookahead(lookahead)
-        loaded, request, arguments = self._own_request(text, options)
+        grouped = pieces_by_text(texts_of(text), bool(arguments.split_text))
+        request, loaded = self.request_with(grouped, arguments), self._needed()
         settings = arguments.params_infer_code.stream_settings(lookahead)
         result = Result(limit_of(request))
 
         def chunks() -> Generator[tuple[np.ndarray, bool]]:
-            self._latest.set(result)
+            self.latest.set(result)
             writer = self._writer(loaded, request)
             with closing(piece_chunks(writer, settings, result)) as parts:
                 yield from parts
             self._warn_of_unread(writer)
 
-        speech = shaped_stream(
-            chunks(), SAMPLE_RATE, checked_speed(arguments.speed), request.watermark
-        )
+        speed = checked_speed(arguments.speed)
+        speech = shaped_stream(chunks(), SAMPLE_RATE, speed, request.watermark)
         return SpeechStream(computed_on(self.device, speech), result)
 
-    def _own_request(self, text, options) -> tuple[ChatTTSModel, ChatTTSRequest, CallArguments]:
-        arguments = CallArguments(**options)
-        self.context.set(False)
-        loaded = self._needed()
-        grouped = pieces_by_text(texts_of(text), bool(arguments.split_text))
-        request = request_of(grouped, arguments, self.normalizer, loaded.config)
-        return loaded, request, arguments
+    def request_with(
+        self,
+        texts: Sequence[Sequence[str]],
+        arguments: CallArguments,
+        refines_only: bool = False,
+    ) -> ChatTTSRequest:
+        """Make the request for texts that are split into pieces; it ends an interruption.
 
-    def _speak(self, loaded: ChatTTSModel, request: ChatTTSRequest) -> Result:
+        Raises:
+            CheckpointError: no model is loaded. TextError, SettingError: see `request_of`.
+        """
+        self.context.set(False)
+        config = self._needed().config
+        return request_of(texts, arguments, self.normalizer, config, refines_only)
+
+    def speak_request(self, request: ChatTTSRequest) -> Result:
+        """Speak a request of this model."""
         with on_device(self.device):
-            writer = self._writer(loaded, request)
+            writer = self._writer(self._needed(), request)
             assembler = WaveformAssembler(writer, request)
             writer.run(assembler.add)
             result = assembler.result()
-        self._latest.set(replace(result, waveforms=[]))
+        self.latest.set(replace(result, waveforms=[]))
         self._warn_of_unread(writer)
         return result
 
@@ -385,7 +415,7 @@ class Chat(ReportsLatest):
         result = Result(limit_of(request))
 
         def chunks() -> Generator[np.ndarray]:
-            self._latest.set(result)
+            self.latest.set(result)
             writer = self._writer(loaded, request)
             with closing(row_chunks(writer, settings, together, request.watermark, result)) as rows:
                 yield from rows

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import SettingError
 from ...models.chattts.sampling import ChatTTSSampling
-from ...synthesis.chattts.request import ChatTTSVoice, ModeSettings, StreamSettings
+from ...synthesis.chattts.request import ModeSettings, StreamSettings
 from ...text.chattts.prompts import SPEED
 from ...text.checked_text import checked_text
 from ...voices.chattts.strings import (
@@ -19,6 +19,7 @@ from ...voices.chattts.strings import (
     decode_codes,
     decode_speaker,
 )
+from ...voices.chattts.voice import ChatTTSVoice
 
 
 @dataclass

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from ...checks.plain import shown
 from ...errors import SettingError
 from ...models.chattts.sampling import ChatTTSSampling
 from ...text.chattts.prompts import check_prompt
+from ...voices.chattts.voice import ChatTTSVoice
 from ..request import (
     Finished,
     Progress,
@@ -46,21 +45,6 @@ class ModeSettings:
                 f"max_new_token must be 1 or more; got {shown(self.max_new_tokens)}."
             )
         check_flag("ensure_non_empty", self.ensure_non_empty)
-
-
-@dataclass(frozen=True, eq=False)
-class ChatTTSVoice:
-    """The voice of a request.
-
-    Attributes:
-        speaker: (768,) float16 as in a speaker string; None: the model chooses, piece by piece.
-        codes: (codebooks, steps) int32 of a recording, the audio prompt; None: none.
-        text: the text of that recording.
-    """
-
-    speaker: np.ndarray | None = None
-    codes: np.ndarray | None = None
-    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -163,10 +147,6 @@ class StreamSettings:
     def is_due(self, steps: int) -> bool:
         """Tell whether something may be emitted after so many steps."""
         return steps % self.every == 0 and steps > self.passed * self.every
-
-
-class CutOffWarning(UserWarning):
-    """A text or its speech was not finished within the limit of its tokens."""
 
 
 # Says what a user should know, in one line.

@@ -20,13 +20,13 @@ from ...models.decoder.engine import DecodingEngine
 from ...runtime.seeds import random_key
 from ...text.chattts.prompts import refining_prompt, speech_prompt
 from ...text.chattts.tokenizer import ChatTTSTokenizer
+from ...text.unread import CutOffWarning
 from ...voices.chattts.strings import normalised
+from ...voices.chattts.voice import ChatTTSVoice
 from ..retries import MAX_ATTEMPTS, attempt_seed
 from .request import (
     ChatTTSPiece,
     ChatTTSRequest,
-    ChatTTSVoice,
-    CutOffWarning,
     ModeSettings,
     Say,
 )
