@@ -1,8 +1,8 @@
 """Check on this machine that a row's logits do not depend on its company in an engine.
 
-Small T3s with random weights, whose heads and vocabularies are of full size, decode random
-schedules of rows that join, leave and are preempted. Each row's logits must be to the bit those of
-the same request alone.
+Small networks with random weights, T3s with heads and vocabularies of full size and a ChatTTS,
+decode random schedules of rows that join, leave and are preempted. Each row's logits must be to the
+bit those of the same request alone.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import time
 from dataclasses import dataclass
 
 from ..models.decoder.native_step import NativeStep
-from ..models.t3.t3 import T3
 from ..runtime import device
 from .examination import Examination
 from .findings import Section
 from .playing import ScheduleResult, play
 from .repertoire import Repertoire
+from .repertoires import small_repertoire
 from .schedules import drawn_schedule
-from .small_t3 import small_t3
 
 TITLE = "Batch invariance"
 # Seconds without which it is not begun.
@@ -44,7 +43,7 @@ class InvarianceCase:
 def cases() -> list[InvarianceCase]:
     """List the networks: each kind, in the precisions that are used on this device."""
     precisions = ["float32", "8bit"] if device.on_cpu() else ["float32", "float16", "8bit"]
-    pairs = [(variant, "float32") for variant in ("english", "nano")]
+    pairs = [(variant, "float32") for variant in ("english", "nano", "chattts")]
     pairs += [("english", precision) for precision in precisions[1:]]
     return [InvarianceCase(*pair) for pair in pairs]
 
@@ -57,9 +56,9 @@ def examine(exam: Examination, section: Section) -> None:
         with section.guarded(case.name, title):
             if not exam.allows(section, case.name, title, 2 * seconds):
                 continue
-            t3 = small_t3(case.variant, case.precision)
-            results = play_for(Repertoire(t3, REQUESTS), seconds)
-            _prove(section, case.name, title, results, _step_of(t3))
+            repertoire = small_repertoire(case.variant, case.precision, count=REQUESTS)
+            results = play_for(repertoire, seconds)
+            _prove(section, case.name, title, results, _step_of(repertoire))
 
 
 def play_for(repertoire: Repertoire, seconds: float) -> list[ScheduleResult]:
@@ -89,6 +88,7 @@ def _prove(
     )  # fmt: skip
 
 
-def _step_of(t3: T3) -> str:
-    is_in_c = device.on_cpu() and NativeStep.of(t3) is not None
+def _step_of(repertoire: Repertoire) -> str:
+    network = repertoire.networks()[0]
+    is_in_c = device.on_cpu() and NativeStep.of(network) is not None
     return "steps in this package's C" if is_in_c else "steps by MLX, mode invariant"

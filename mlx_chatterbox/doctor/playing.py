@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
@@ -61,8 +62,8 @@ class _Watched:
     def __init__(self, number: int, plan: PlannedRow, alone: AloneRun, play: _Play):
         self.number, self.plan, self.alone, self._play = number, plan, alone, play
         self.row: Row | None = None
-        self.tokens: list[int] = []
-        self.delivered: list[int] = []
+        self.tokens: list[Any] = []
+        self.delivered: list[Any] = []
         self.error = PlannedFailure(f"row {number}")
         self.ended_before: int | None = None
         self.was_alive = False
@@ -91,9 +92,9 @@ class _Watched:
                 again = ", after a preemption" if self.restarts else ""
                 self.complain(f"logits {index}{again} differ from those alone by up to {apart:.3g}")
 
-    def on_token(self, token: int) -> bool:
+    def on_token(self, token: Any) -> bool:
         """Note a token; end the row or raise where the plan says so."""
-        self.tokens.append(int(token))
+        self.tokens.append(token)
         count = len(self.tokens)
         if self.ended_before is not None and self._play.begun > self.ended_before:
             self.complain(f"token {count - 1} comes after it left")
@@ -110,11 +111,17 @@ class _Watched:
         expected = self.alone.tokens[: len(self.tokens)]
         if self.tokens != expected:
             self.complain(f"its tokens {self.tokens} are not those alone, {expected}")
+        apart = map(_difference, self.row.hidden, self.alone.hidden)
+        if any(one > self._play.tolerance for one in apart):
+            self.complain("its hidden states are not those alone")
         # A token whose callback raised may or may not count as delivered.
         short = len(self.tokens) - (self.plan.raises_after == len(self.tokens))
         for name, tokens in (("step()", self.delivered), ("its handle", self.row.tokens)):
             if list(tokens) not in (self.tokens, self.tokens[:short]):
                 self.complain(f"{name} has tokens {list(tokens)}, its callback {self.tokens}")
+        kept = len(self.row.tokens) if self.alone.hidden else 0
+        if len(self.row.hidden) != kept:
+            self.complain(f"{len(self.row.hidden)} hidden states for {len(self.row.tokens)} tokens")
 
     def check_end(self) -> None:
         """Check that it ended as it had to."""
@@ -260,7 +267,7 @@ class _Play:
         self.begun += 1
         delivered = engine.step()
         for row, token in delivered:
-            self._by_row[id(row)].delivered.append(int(token))
+            self._by_row[id(row)].delivered.append(token)
         running, waiting = engine.running, engine.waiting
         self.result.together = max(self.result.together, len(running))
         self._check_order([row.number for row in running], [row.number for row in waiting], before)

@@ -8,8 +8,8 @@ from mlx_chatterbox.runtime.number_options import whole
 
 from .. import COMMAND
 
-# As in `doctor.small_t3`, which needs MLX.
-VARIANTS = ("english", "multilingual", "turbo", "nano")
+# As in `doctor.repertoires`, which needs MLX.
+VARIANTS = ("english", "multilingual", "turbo", "nano", "chattts")
 
 DESCRIPTION = """\
 Plays random schedules in a decoding engine: rows with texts, voices and settings of their own join,

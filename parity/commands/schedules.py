@@ -8,9 +8,8 @@ from contextlib import ExitStack, nullcontext
 from tqdm import tqdm
 
 from mlx_chatterbox.doctor.playing import ScheduleResult, play
-from mlx_chatterbox.doctor.repertoire import Repertoire
+from mlx_chatterbox.doctor.repertoires import small_repertoire
 from mlx_chatterbox.doctor.schedules import drawn_schedule
-from mlx_chatterbox.doctor.small_t3 import small_t3
 from mlx_chatterbox.models.decoder.native_step import NativeStep
 from mlx_chatterbox.runtime import device
 
@@ -42,8 +41,10 @@ def schedules(arguments) -> int:
         for seed in tqdm(seeds, unit="schedule", disable=None, file=sys.stderr):
             if not results or seed % _TOGETHER == 0:
                 variant = arguments.variants[seed // _TOGETHER % len(arguments.variants)]
-                t3 = small_t3(variant, arguments.precision, seed)
-                repertoire = Repertoire(t3, seed=seed, mode=arguments.mode, width=arguments.width)
+                repertoire = small_repertoire(
+                    variant, arguments.precision, seed,
+                    seed=seed, mode=arguments.mode, width=arguments.width,
+                )  # fmt: skip
             results.append(play(drawn_schedule(seed, repertoire), repertoire))
             if results[-1].problem:
                 print(f"{variant}: {results[-1].problem}", flush=True)

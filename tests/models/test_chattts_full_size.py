@@ -15,7 +15,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from mlx_chatterbox.models.chattts.config import ChatTTSConfig
+from mlx_chatterbox.models.chattts.requests import CodeRow, TextRow
+from mlx_chatterbox.models.chattts.sampling import ChatTTSSampling
 from mlx_chatterbox.models.decoder.cache import RowCache
+from mlx_chatterbox.models.decoder.engine import DecodingEngine
 from mlx_chatterbox.parity.fabricate import chattts as fabricate
 from mlx_chatterbox.parity.mlx.chattts import outputs
 from mlx_chatterbox.weights.chattts import load_upstream
@@ -95,6 +98,37 @@ def test_greedy_steps_write_the_same(networks, writes, row):
         cache.make_room()
         none, slots = mx.zeros((1,), dtype=mx.int32), mx.array([cache.used], dtype=mx.int32)
         logits, hidden = network.step_apart(tokens, none, slots, [cache])
+
+
+def test_greedy_rows_of_one_engine_write_the_same(networks):
+    """Text and codes at once: all four rows of the reference share the engine."""
+    engine, rows = DecodingEngine(), {}
+    for writes in ("text", "code"):
+        for row in (0, 1):
+            mask = REFERENCE[f"generate/{writes}/attention_mask"][row] == 1
+            ids = REFERENCE[f"generate/{writes}/input_ids"][row][mask]
+            penalty = NOTES[f"greedy_{writes}"].get("repetition_penalty", 1.0)
+            settings = ChatTTSSampling(0, repetition_penalty=penalty)
+            limit = len(REFERENCE[f"generate/{writes}/ids_{row}"])
+            if writes == "text":
+                request = TextRow(networks, ids, settings, limit)
+            else:
+                speaker = REFERENCE["speaker/normalised"]
+                is_text = np.ones(len(ids), bool)
+                request = CodeRow(networks, ids, is_text, speaker, settings, limit)
+            rows[writes, row] = engine.join(request)
+    engine.run_until_idle()
+    for (writes, row), written in rows.items():
+        expected = REFERENCE[f"generate/{writes}/ids_{row}"].tolist()
+        margins = REFERENCE[f"generate/{writes}/margin"]
+        sure = int(np.argmax(margins <= 1e-2)) if (margins <= 1e-2).any() else len(expected)
+        assert [list(t) if writes == "code" else t for t in written.tokens][:sure] == expected[
+            :sure
+        ]
+        if writes == "code":
+            kept = REFERENCE[f"generate/code/hidden_{row}"][: sure + 1]
+            got = np.stack(written.hidden)[: sure + 1]
+            assert np.linalg.norm(got - kept) < CLOSE * np.linalg.norm(kept)
 
 
 def test_52_steps_on_either_side_are_all_that_sound_depends_on(networks):

@@ -9,6 +9,7 @@ from mlx_chatterbox.doctor.playing import play
 from mlx_chatterbox.doctor.repertoire import Repertoire
 from mlx_chatterbox.doctor.schedules import PlannedRow, Schedule
 from mlx_chatterbox.doctor.small_t3 import small_t3
+from mlx_chatterbox.doctor.t3_repertoire import T3Repertoire
 from mlx_chatterbox.models.decoder import engine as engine_module
 from mlx_chatterbox.models.decoder.engine import DecodingEngine
 from mlx_chatterbox.runtime import device, parallel
@@ -32,7 +33,7 @@ def test_a_row_of_nan_leaves_nothing_to_the_next_in_its_place(turbo, steps):
     """As on a GPU a place stays; masked slots that are NaN would make all of its row NaN."""
     with steps_by(steps):
         how = {"mode": "fast", "tolerance": FAST_TOLERANCE, "has_long": False}
-        repertoire = Repertoire(turbo, 9, **how)
+        repertoire = T3Repertoire(turbo, 9, **how)
         assert repertoire.alone(NAN).end == "failed"
         others = [PlannedRow(longest(repertoire), 0) for _ in range(3)]
         rows = (*others, PlannedRow(NAN, 0), PlannedRow(longest(repertoire), 6))
@@ -42,7 +43,7 @@ def test_a_row_of_nan_leaves_nothing_to_the_next_in_its_place(turbo, steps):
 @pytest.mark.parametrize("steps", ["c", "mlx"])
 def test_a_callback_that_steps_fails_alone(turbo, steps):
     with steps_by(steps):
-        repertoire = Repertoire(turbo, 8, has_long=False)
+        repertoire = T3Repertoire(turbo, 8, has_long=False)
         engine, number = repertoire.engine(rows=8), longest(repertoire)
         stepping = engine.join(repertoire.request(number, on_token=lambda token: engine.step()))
         other = engine.join(repertoire.request(number))
@@ -54,7 +55,7 @@ def test_a_callback_that_steps_fails_alone(turbo, steps):
 
 def test_a_row_that_leaves_while_it_is_interrupted_ends(turbo, monkeypatch):
     """Another thread may call `leave` at any moment of a step."""
-    repertoire = Repertoire(turbo, 8, has_long=False)
+    repertoire = T3Repertoire(turbo, 8, has_long=False)
     growing = [n for n in range(8) if repertoire.slots(n) < repertoire.most_slots(n)]
     grown = next(n for n in growing if len(repertoire.alone(n).tokens) > 16)
     engine = repertoire.engine(rows=8, positions=512)
@@ -85,7 +86,7 @@ def test_the_number_of_a_blas_threads_does_not_matter(threads):
     before = blas.openblas_get_num_threads()
     with steps_by("mlx"):
         t3 = small_t3("english")
-        repertoire, other = (Repertoire(t3, 6, has_long=False) for _ in range(2))
+        repertoire, other = (T3Repertoire(t3, 6, has_long=False) for _ in range(2))
         expected = repertoire.alone(1).logits
         blas.openblas_set_num_threads(threads)
         try:
@@ -101,7 +102,7 @@ def test_the_number_of_a_blas_threads_does_not_matter(threads):
 def test_a_row_that_cannot_begin_fails_alone(turbo, monkeypatch, steps, error, where):
     """Ctrl-C is raised, and the engine goes on afterwards."""
     with steps_by(steps):
-        repertoire = Repertoire(turbo, 8, has_long=False)
+        repertoire = T3Repertoire(turbo, 8, has_long=False)
         engine, number = repertoire.engine(rows=8), longest(repertoire)
         other = engine.join(repertoire.request(number))
         engine.step()

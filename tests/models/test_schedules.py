@@ -9,8 +9,10 @@ import pytest
 
 from mlx_chatterbox.doctor.playing import ScheduleResult, play
 from mlx_chatterbox.doctor.repertoire import Repertoire
+from mlx_chatterbox.doctor.repertoires import NAMES, small_repertoire
 from mlx_chatterbox.doctor.schedules import PlannedRow, Schedule, drawn_schedule
-from mlx_chatterbox.doctor.small_t3 import SIZES, small_t3
+from mlx_chatterbox.doctor.small_t3 import small_t3
+from mlx_chatterbox.doctor.t3_repertoire import T3Repertoire
 from mlx_chatterbox.models.decoder.native_step import MOST_ROWS, NativeStep
 from mlx_chatterbox.models.decoder.queued_steppers import alike_width
 from mlx_chatterbox.parity.invariance.engine_faults import FAULTS, engine_fault
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.numbers
 
 # Who makes a step: this package's C where it is in use, MLX alone, MLX as on a GPU.
 STEPS = ("c", "mlx", "gpu")
-AS_GPU = ("english", "nano")
+AS_GPU = ("english", "nano", "chattts")
 # These catch most faults; the others come after them.
 GOOD_SEEDS = (12, 15, 20)
 # Of logits in the engine's mode `fast`, whose spread is 3.
@@ -64,13 +66,13 @@ def crowd(repertoire: Repertoire, **how) -> Schedule:
     [
         (steps, variant)
         for steps in STEPS
-        for variant in SIZES
+        for variant in NAMES
         if steps != "gpu" or variant in AS_GPU
     ],
 )
 def test_rows_in_company_are_as_alone(variant, steps):
     with steps_by(steps):
-        repertoire = Repertoire(small_t3(variant), count=6)
+        repertoire = small_repertoire(variant, count=6)
         results = played(repertoire, GOOD_SEEDS[:2], most_rows=6)
     assert not problems(results)
     assert sum(result.logits for result in results) > 50
@@ -83,14 +85,14 @@ def test_rows_in_company_are_as_alone(variant, steps):
 def test_other_precisions(steps, precision):
     """In few schedules: a CPU multiplies halves number by number."""
     with steps_by(steps):
-        repertoire = Repertoire(small_t3("turbo", precision), count=3, has_long=False)
+        repertoire = T3Repertoire(small_t3("turbo", precision), count=3, has_long=False)
         rows = (PlannedRow(0, 0), PlannedRow(2, 1, leaves=6), PlannedRow(0, 4), PlannedRow(2, 8))
         assert not play(Schedule(0, rows, 16, None, 1, "one"), repertoire).problem
 
 
 def test_more_rows_than_one_product_takes():
     """A dozen guided sentences are two dozen product rows."""
-    repertoire = Repertoire(small_t3("english"), count=12, has_long=False)
+    repertoire = T3Repertoire(small_t3("english"), count=12, has_long=False)
     result = play(crowd(repertoire), repertoire)
     assert not result.problem
     assert result.together > MOST_ROWS // 2
@@ -99,7 +101,7 @@ def test_more_rows_than_one_product_takes():
 @pytest.mark.parametrize("width", [2, 3])
 def test_any_width(width):
     with steps_by("mlx"):
-        repertoire = Repertoire(small_t3("english"), count=6, width=width, has_long=False)
+        repertoire = T3Repertoire(small_t3("english"), count=6, width=width, has_long=False)
         assert not problems(played(repertoire, GOOD_SEEDS[:1]))
 
 
@@ -107,13 +109,13 @@ def test_any_width(width):
 def test_the_fast_mode_is_as_alone_up_to_rounding(steps):
     with steps_by(steps):
         how = {"mode": "fast", "has_long": False, "tolerance": FAST_TOLERANCE}
-        repertoire = Repertoire(small_t3("turbo"), count=6, **how)
+        repertoire = T3Repertoire(small_t3("turbo"), count=6, **how)
         assert not problems(played(repertoire, GOOD_SEEDS))
 
 
 def test_schedules_have_everything():
     """All that may happen to a row happens in the schedules that are played."""
-    repertoire = Repertoire(small_t3("english"))
+    repertoire = T3Repertoire(small_t3("english"))
     results = [*played(repertoire, range(9), most_rows=16), play(crowd(repertoire), repertoire)]
     assert not problems(results)
     assert {end for result in results for end in result.ends} == {
@@ -126,7 +128,7 @@ def test_schedules_have_everything():
 
 
 def test_a_schedule_is_its_seeds():
-    repertoire = Repertoire(small_t3("nano"), count=6)
+    repertoire = T3Repertoire(small_t3("nano"), count=6)
     assert drawn_schedule(3, repertoire) == drawn_schedule(3, repertoire)
     assert drawn_schedule(3, repertoire) != drawn_schedule(4, repertoire)
 
@@ -138,7 +140,7 @@ def test_invariance_does_not_depend_on_how_the_machine_rounds(variant, steps, pl
     with steps_by(steps), nudged(places):
         t3 = small_t3(variant)
         assert not places or alike_width(t3, 16) == 1
-        assert not problems(played(Repertoire(t3, count=6), GOOD_SEEDS[:1]))
+        assert not problems(played(T3Repertoire(t3, count=6), GOOD_SEEDS[:1]))
 
 
 @pytest.mark.parametrize("places", [False, True], ids=["rows", "places"])
@@ -146,7 +148,7 @@ def test_invariance_does_not_depend_on_how_the_machine_rounds(variant, steps, pl
 def test_the_fast_mode_fails_where_rounding_depends_on_the_company(places, steps):
     """So the schedules can fail."""
     with steps_by(steps), nudged(places):
-        repertoire = Repertoire(small_t3("turbo"), count=6, mode="fast", has_long=False)
+        repertoire = T3Repertoire(small_t3("turbo"), count=6, mode="fast", has_long=False)
         (problem,) = problems([play(crowd(repertoire), repertoire)])
     assert "differ from those alone by up to" in problem
 
@@ -157,7 +159,7 @@ def test_products_of_too_many_rows_in_c_are_seen(monkeypatch):
         pytest.skip("no step is made in C here")
     monkeypatch.setattr("mlx_chatterbox.models.decoder.native_stepper.MOST_ROWS", 2 * MOST_ROWS)
     with nudged():
-        repertoire = Repertoire(small_t3("english"), count=6, has_long=False)
+        repertoire = T3Repertoire(small_t3("english"), count=6, has_long=False)
         (problem,) = problems([play(crowd(repertoire), repertoire)])
     assert "differ from those alone by up to" in problem
 
@@ -187,7 +189,7 @@ def assert_caught(fault, way: str) -> None:
     how = {"mode": "fast", "tolerance": FAST_TOLERANCE} if way == "fast" else {}
     nudging = nudged(fault.name == "untried_places") if way == "nudged" else nullcontext()
     with steps_by("c" if way == "c" else "mlx"), nudging, engine_fault(fault.name):
-        repertoire = Repertoire(small_t3("english"), count=12, has_long=False, **how)
+        repertoire = T3Repertoire(small_t3("english"), count=12, has_long=False, **how)
         schedules = (drawn_schedule(seed, repertoire) for seed in (*GOOD_SEEDS, *range(30)))
         assert any(play(schedule, repertoire).problem for schedule in schedules)
 
@@ -200,8 +202,8 @@ def test_faults_of_every_part_are_planted():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", STEPS)
-@pytest.mark.parametrize("variant", SIZES)
+@pytest.mark.parametrize("variant", NAMES)
 def test_fifty_schedules_of_each_network(variant, steps):
     with steps_by(steps):
-        repertoire = Repertoire(small_t3(variant))
+        repertoire = small_repertoire(variant)
         assert not problems(played(repertoire, range(100, 150), most_rows=16))

@@ -1,4 +1,4 @@
-"""How ChatTTS's text tokens and codes are drawn."""
+"""Drawing of ChatTTS's text tokens and codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .sampling import RECENT, ChatTTSSampling, process_logits
 
 
 class _Alike(NamedTuple):
-    """What the processing of a draw depends on."""
+    """Settings of a draw, and whether it may stop."""
 
     settings: ChatTTSSampling
     may_stop: bool

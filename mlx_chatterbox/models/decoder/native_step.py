@@ -92,10 +92,11 @@ class NativeStep:
         arrays = (embedded, cosine, sine, slots, capacities, self._layers, keys, values)
         _, heads, _, depth = caches[0].keys[0].shape
         counts = (len(self._layers), *embedded.shape, heads, depth, sizes.intermediate_size)
+        in_pairs = int(self._network.rows_in_pairs)
         pointers = [ctypes.c_void_p(address(array)) for array in (*arrays, *self._norm, hidden)]
         library = native.library()
         assert library is not None  # `NativeStep.of`
-        if library.decode(*pointers, *counts, ctypes.c_float(sizes.norm_eps)):
+        if library.decode(*pointers, *counts, in_pairs, ctypes.c_float(sizes.norm_eps)):
             raise MemoryError("decode")
         for cache in caches:
             cache.used += 1

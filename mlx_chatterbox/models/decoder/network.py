@@ -43,9 +43,11 @@ class DecoderNetwork(ABC):
 
     Attributes:
         keeps_hidden: True if what tokens are predicted from is of use beside them.
+        rows_in_pairs: True if most sentences have two product rows, for classifier-free guidance.
     """
 
     keeps_hidden = False
+    rows_in_pairs = False
 
     def __init__(self) -> None:
         self._compiled_step: Callable | None = None

@@ -87,9 +87,9 @@ class _QueuedStepper(Stepper):
         forced = [row.forced for row in rows]
         if any(token is not None for token in forced):
             own = mx.array([token is None for token in forced]).reshape(-1, *self._ones)
-            none = mx.zeros(self._sampler.shape, dtype=mx.int32).tolist()
-            instead = mx.array([none if token is None else token for token in forced])
-            tokens = mx.where(own, tokens, instead)
+            none = np.zeros(self._sampler.shape, dtype=np.int32)
+            instead = np.array([none if token is None else token for token in forced], np.int32)
+            tokens = mx.where(own, tokens, mx.array(instead))
         memory = self._sampler.remember(memory, tokens, [row.drawn for row in rows])
         is_number = ~mx.isnan(logits.reshape(len(rows), -1)).any(axis=-1)
         unread = mx.where(is_number.reshape(-1, *self._ones), tokens, _NOT_A_NUMBER)

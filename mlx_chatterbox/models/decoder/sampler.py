@@ -1,4 +1,4 @@
-"""What a network's draws depend on beside its logits, for the steps of the decoding engine."""
+"""Drawing of tokens from logits, for the steps of the decoding engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Token = int | tuple[int, ...]
 
 
 class Sampler(ABC):
-    """How the tokens of a network are drawn.
+    """Draws the tokens of a network.
 
     Arrays are MLX's where MLX makes the step and NumPy's where it is made in C. A step has S rows.
     Its logits are (S, V), and the tokens (S,); of a network that writes W numbers at a step they
@@ -32,12 +32,12 @@ class Sampler(ABC):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of a row's token: () or (W,)."""
+        """The shape of a row's token: () or (W,)."""
         return () if self.numbers is None else (self.numbers,)
 
     @abstractmethod
     def first_memory(self) -> np.ndarray:
-        """What is known of a row's earlier draws before its first one."""
+        """Make what a row knows of its earlier draws before its first one."""
 
     @abstractmethod
     def remember(self, memory: Array, tokens: Array, draws: list[int]) -> Array:
@@ -50,7 +50,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def alike(self, sampling: Any, draw: int) -> Hashable:
-        """What the processing of a draw depends on: rows for which it is equal can share it."""
+        """Tell what the processing of a draw depends on: rows for which it is equal can share it."""
 
     @abstractmethod
     def process(self, logits: Array, memory: Array, alike: Any) -> Array:

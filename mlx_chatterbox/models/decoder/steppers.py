@@ -30,7 +30,7 @@ from .sampling import Array
 
 @dataclass(frozen=True)
 class Written:
-    """What a step wrote in a row.
+    """A token that a step wrote in a row.
 
     Attributes:
         token: None where the logits are not numbers.

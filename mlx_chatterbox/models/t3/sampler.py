@@ -1,4 +1,4 @@
-"""How T3's speech tokens are drawn."""
+"""Drawing of T3's speech tokens."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ class SpeechSampler(Sampler):
     """Draws speech tokens; a row's memory are the tokens that it has seen, (V,) bool."""
 
     def __init__(self, config: T3Config):
-        self._config, self.vocabulary = config, config.speech_tokens_dict_size
+        self.config, self.vocabulary = config, config.speech_tokens_dict_size
 
     def first_memory(self) -> np.ndarray:
         """The start token, which the first draw is penalised for."""
-        return np.arange(self.vocabulary) == self._config.start_speech_token
+        return np.arange(self.vocabulary) == self.config.start_speech_token
 
     def remember(self, memory: Array, tokens: Array, draws: list[int]) -> Array:
         """See `Sampler.remember`.
 
         Upstream's GPT-2 loop penalises the start token at the first step and never again.
         """
-        first = [row for row, draw in enumerate(draws) if self._config.is_gpt2 and draw == 0]
+        first = [row for row, draw in enumerate(draws) if self.config.is_gpt2 and draw == 0]
         if isinstance(memory, np.ndarray):
-            memory[first, self._config.start_speech_token] = False
+            memory[first, self.config.start_speech_token] = False
             memory[range(len(tokens)), tokens] = True
             return memory
         vocabulary = mx.arange(self.vocabulary)[None]
         if first:
             are_first = mx.array([[draw == 0] for draw in draws])
-            memory = memory & ~(are_first & (vocabulary == self._config.start_speech_token))
+            memory = memory & ~(are_first & (vocabulary == self.config.start_speech_token))
         return memory | (vocabulary == tokens[:, None])
 
     def alike(self, sampling: SamplingSettings, draw: int) -> SamplingSettings:
@@ -49,4 +49,4 @@ class SpeechSampler(Sampler):
 
     def ends(self, token: Token, draw: int) -> bool:
         """Upstream's GPT-2 loop does not look at the first token; it has no sound in any case."""
-        return token == self._config.stop_speech_token and not (self._config.is_gpt2 and draw == 0)
+        return token == self.config.stop_speech_token and not (self.config.is_gpt2 and draw == 0)

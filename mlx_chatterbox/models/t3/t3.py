@@ -44,6 +44,7 @@ class T3(nn.Module, DecoderNetwork):
         DecoderNetwork.__init__(self)
         self.config = config
         self._sampler = SpeechSampler(config)
+        self.rows_in_pairs = not config.is_gpt2
         width = config.hidden_size
         self.tfmr = Backbone(config)
         self.cond_enc = T3CondEnc(config)
@@ -76,6 +77,8 @@ class T3(nn.Module, DecoderNetwork):
 
     @property
     def sampler(self) -> SpeechSampler:
+        if self._sampler.config is not self.config:  # it was replaced
+            self._sampler = SpeechSampler(self.config)
         return self._sampler
 
     @property

@@ -22,6 +22,7 @@ typedef struct {
 
 typedef struct {
     int rows, width, heads, depth, inner, longest; /* depth: of a head; inner: of the MLP */
+    int in_pairs;
     float eps;
     const int *slots;           /* of a row, where its new key and value go */
     const int *capacities;      /* of a row, the slots that it has */
@@ -54,11 +55,11 @@ static Product product(const Step *job, int depth, const float *w, float *out, i
 
 /* A row's sums are added up in one order, whatever the number of rows: here in that of `few_rows.c`
  * or, where that is as quick for the two rows of a guided sentence, in that of `many_rows.c`, which
- * is quicker for more. That is a Llama whose weights are read from memory, where a vector has as many
- * lanes as a step has rows. A GPT-2's single row is slower there. */
+ * is quicker for more. That is a network whose rows come in pairs and whose weights are read from
+ * memory, where a vector has as many lanes as a step has rows. A single row is slower there. */
 enum { LARGE = 1 << 20 };
 static int in_order_of_many(const Step *job, int columns, int depth) {
-    return LANES == MOST_ROWS && !job->layer->norm_bias && (size_t)columns * depth >= LARGE;
+    return LANES == MOST_ROWS && job->in_pairs && (size_t)columns * depth >= LARGE;
 }
 
 /* x (rows, depth) times the weights of products that `product` made. */
@@ -199,12 +200,13 @@ static void run(Step *job) {
  * keys and values of its own: `keys` and `values` (layers, rows) point to (heads, capacity, depth),
  * the capacity that `capacities` (rows) names. Its new ones go to the slot that `slots` (rows)
  * names, and it sees all before. `cosine` and `sine` (rows, depth / 2) are of the rotation, or
- * NULL. At most MOST_ROWS rows. Returns 0, or 1 without memory. */
+ * NULL. `in_pairs`: rows come in pairs mostly, as those of guided sentences; it decides in what order
+ * sums are added up. At most MOST_ROWS rows. Returns 0, or 1 without memory. */
 EXPORTED int decode(const float *x, const float *cosine, const float *sine, const int *slots,
                     const int *capacities, const Layer *layers, float *const *keys,
                     float *const *values, const float *norm, const float *norm_bias,
                     float *result, int layer_count, int rows, int width, int heads, int depth,
-                    int inner, float eps) {
+                    int inner, int in_pairs, float eps) {
     const size_t inside = (size_t)heads * depth, n = rows;
     size_t most = width > inner ? width : inner;
     if (inside > most) most = inside;
@@ -216,7 +218,7 @@ EXPORTED int decode(const float *x, const float *cosine, const float *sine, cons
     const size_t sizes[] = {n * width,  n * width,  packed,     n * inside, n * inside,
                             n * inside, n * inside, n * inner,  n * inner,  n * heads * longest};
     Step job = {.rows = rows, .width = width, .heads = heads, .depth = depth, .inner = inner,
-                .longest = longest, .eps = eps, .slots = slots, .capacities = capacities,
+                .longest = longest, .in_pairs = in_pairs, .eps = eps, .slots = slots, .capacities = capacities,
                 .cosine = cosine, .sine = sine};
     float **const scratches[] = {&job.x,        &job.normed,     &job.packed,   &job.queries,
                                  &job.new_keys, &job.new_values, &job.attended, &job.gates,
