@@ -100,7 +100,7 @@ def take_speaker(arguments: argparse.Namespace, tts) -> None:
     Raises:
         SettingError, CheckpointError: there is no such speaker, or a random one needs statistics.
     """
-    from ..api.chattts.speakers import SEED
+    from ..api.chattts.speakers import is_random
     from ..voices.chattts.random_speaker import HOW_TO_GET
     from ..weights.speaker_statistics import read_statistics
 
@@ -108,7 +108,7 @@ def take_speaker(arguments: argparse.Namespace, tts) -> None:
         tts.take_statistics(read_statistics(arguments.speaker_statistics))
     if arguments.speaker is None:
         return
-    if arguments.speaker.strip().lower().startswith(SEED) and tts.checkpoint.statistics is None:
+    if is_random(arguments.speaker) and tts.checkpoint.statistics is None:
         raise SettingError(
             f"--speaker {arguments.speaker}: a random speaker needs --speaker-statistics, since "
             f"the model's folder has none. {HOW_TO_GET}"

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 # ChatTTS writes at most 44 s, and less when it laughs and pauses.
 LONGEST = MappingProxyType(
     {
-        **dict.fromkeys(("english", "multilingual", "multilingual-v2"), 280),
+        "english": 280,
+        "multilingual": 280,
+        "multilingual-v2": 280,
         "turbo": 240,
         "nano": 200,
         "chattts": 200,

@@ -32,11 +32,8 @@ def read_speaker(name: str | Path, statistics: SpeakerStatistics | None = None) 
         CheckpointError: a file is damaged, or something else.
     """
     text = str(name).strip()
-    if not isinstance(name, Path) and text.lower().startswith(SEED):
-        seed = text[len(SEED) :].strip()
-        if not seed.isdecimal():
-            raise SettingError(f"{shown(text)}: write a whole number after seed:, as in seed:42.")
-        return ChatTTSVoice(random_speaker(statistics, int(seed)))
+    if not isinstance(name, Path) and is_random(text):
+        return ChatTTSVoice(random_speaker(statistics, int(text[len(SEED) :])))
     path = _file_called(name)
     if path is not None:
         return _from_file(path)
@@ -48,9 +45,18 @@ def read_speaker(name: str | Path, statistics: SpeakerStatistics | None = None) 
     return ChatTTSVoice(decode_speaker(text))
 
 
-def is_file_name(name: str) -> bool:
-    """Tell whether a speaker is a file."""
-    return _file_called(name) is not None
+def is_random(name: str) -> bool:
+    """Tell whether a speaker is the seed of a random one.
+
+    Raises:
+        SettingError: "seed:" without a whole number.
+    """
+    text = name.strip()
+    if not text.lower().startswith(SEED):
+        return False
+    if not text[len(SEED) :].strip().isdecimal():
+        raise SettingError(f"{shown(text)}: write a whole number after seed:, as in seed:42.")
+    return True
 
 
 def _may_be_string(text: str) -> bool:

@@ -213,12 +213,9 @@ class PieceWriter:
     def _take_refined(self, one: PieceWriting) -> None:
         row = one.row
         if row.end == "limit":
-            one.stopped = False
             self._say(
-                CutOffWarning(
-                    f"{_prefix(one)}the refined text was not finished within {len(row.tokens)} "
-                    "tokens, and is cut off (params_refine_text.max_new_token)."
-                )
+                f"{_prefix(one)}the refined text was not finished within {len(row.tokens)} tokens, "
+                "and is cut off (params_refine_text.max_new_token)."
             )
         refined = self._tokenizer.refined(row.tokens)
         if refined.strip():
