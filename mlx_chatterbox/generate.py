@@ -11,6 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .commands.chattts import (
+    add_chattts,
+    chattts_settings,
+    check_family,
+    job_settings,
+    take_speaker,
+)
 from .commands.cli import (
     Bars,
     add_check,
@@ -41,6 +48,7 @@ examples:
       save the voice; later: --voice me.safetensors
   mlx-chatterbox --text "Bonjour." --model multilingual --language fr --voice me.wav
   mlx-chatterbox --text "Oh [laugh], no." --model turbo --voice me.wav
+  mlx-chatterbox --text "你好。" --model chattts --speaker seed:42 --save-voice anna.safetensors
   echo "Hello." | mlx-chatterbox --text - --model path/to/checkpoint
   mlx-chatterbox --text "Hear the first words at once." --stream --play
   mlx-chatterbox --text "Into a pipe." --stream --output - | ffmpeg -i - hello.ogg
@@ -89,7 +97,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="auto (a full model that is already on this machine, else pocket; the default), "
         "pocket (small, part of the package, English), chatterbox, multilingual, multilingual-v2, "
-        "turbo, nano (2 to 3 GB to download the first time), a folder (one named like a model: "
+        "turbo, nano (2 to 3 GB to download the first time), chattts (1 GB, see below), a folder "
+        "(one named like a model: "
         "./pocket), or OWNER/REPOSITORY on the Hugging Face hub",
     )
     parser.add_argument(
@@ -139,6 +148,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_stream(parser)
     add_speech_settings(parser)
+    add_chattts(parser)
     add_long_text(parser)
     add_many_texts(parser)
     add_check(parser)
@@ -288,37 +298,48 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
         from .commands.long_text import list_chapters
 
         return list_chapters(arguments)
-    from .text.unread import UnreadWarning
+    from .text.unread import CutOffWarning, UnreadWarning
 
     # Reported once instead, at the end, with the number of the piece.
     warnings.simplefilter("ignore", UnreadWarning)
+    warnings.simplefilter("ignore", CutOffWarning)
     text = check_before_loading(arguments)
     arguments.model = model = choose_model(arguments.model)
-    if arguments.show_text:
-        from .commands.show_text import show_text
-
-        return show_text(arguments, text)
-
-    from .api.tts import open_model
+    from .api.opening import is_chattts, open_any
     from .audio.files import save_audio
     from .commands.long_text import document_of, is_job, run_batch, run_document, write_subtitles
     from .longform.plan import Piece
     from .longform.wording import warn_unread
 
+    of_chattts = is_chattts(model)
+    check_family(arguments, of_chattts)
+    if arguments.show_text:
+        from .commands.show_text import show_text
+
+        return show_text(arguments, text, of_chattts)
+
     started = time.perf_counter()
-    tts = open_model(model, dtype=arguments.dtype, progress=progress, check=arguments.check)
+    tts = open_any(model, dtype=arguments.dtype, progress=progress, check=arguments.check)
     loaded = time.perf_counter()
-    settings = settings_for(tts, arguments)
+    if of_chattts:
+        take_speaker(arguments, tts)
+        settings = chattts_settings(arguments)
+    else:
+        settings = settings_for(tts, arguments)
     if arguments.batch is not None:
         from .commands.show_text import batch_texts
 
         warn_unread(tts.checkpoint, arguments, batch_texts(arguments))
+        if of_chattts:
+            settings = job_settings(arguments, tts, settings)
         return run_batch(arguments, tts, settings)
     pieces = [Piece(text)]
     if arguments.file is not None:
         document = document_of(arguments, tts)
         if not arguments.stream and is_job(arguments, document):
             warn_unread(tts.checkpoint, arguments, (piece.text for piece in document.pieces))
+            if of_chattts:
+                settings = job_settings(arguments, tts, settings)
             return run_document(arguments, tts, document, settings)
         pieces = document.pieces
     warn_unread(tts.checkpoint, arguments, (piece.text for piece in pieces))

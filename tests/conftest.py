@@ -34,6 +34,14 @@ def small_checkpoint(tmp_path_factory, small_upstream, small_config):
     return convert_folder(small_upstream, output, config=small_config)
 
 
+@pytest.fixture(scope="session")
+def speaking_chattts(tmp_path_factory):
+    """A converted folder of a small ChatTTS, its statistics of speakers apart."""
+    from tests.speaking_chattts import converted_speaking_chattts
+
+    return converted_speaking_chattts(tmp_path_factory.mktemp("chattts"))
+
+
 @pytest.fixture(scope="module")
 def checkpoint(small_checkpoint):
     """The converted folder, loaded."""

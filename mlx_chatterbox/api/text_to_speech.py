@@ -23,7 +23,7 @@ from ..synthesis.request import (
     check_text_numbers,
     check_whole,
 )
-from ..synthesis.result import LatestResult, Outcome, Result
+from ..synthesis.result import LatestResult, Result
 from ..synthesis.streaming import Chunks, SpeechStream
 from ..text.checked_text import checked_text, checked_texts
 from ..voices.voice import Voice
@@ -38,10 +38,11 @@ from .arguments import (
     options_of,
     or_default,
 )
+from .latest import ReportsLatest
 from .signatures import upstreams
 
 
-class TextToSpeech(ABC):
+class TextToSpeech(ReportsLatest, ABC):
     """A model with a voice.
 
     A subclass has upstream's arguments and translates them in `request`; it differs in nothing
@@ -51,8 +52,6 @@ class TextToSpeech(ABC):
         engine: speaks requests.
         sr: sample rate of the speech, 24000 Hz.
         conds: the voice in use, or None.
-        last_tokens, limit, stopped, outcomes, spans: those of the `Result` of this thread's latest
-            call; in a thread that made none, of the latest call of any thread.
     """
 
     #: Kind of tokenizer (`TextConfig.tokenizer`) of the checkpoints that the class can use.
@@ -333,25 +332,3 @@ class TextToSpeech(ABC):
         if common in of_texts and arguments.get("voice") is None:
             self.conds = request.voices[of_texts.index(common)]
         return request
-
-    # --- The latest call ---------------------------------------------------------------------
-
-    @property
-    def last_tokens(self) -> list[int]:
-        return self._latest.get().tokens
-
-    @property
-    def limit(self) -> int:
-        return self._latest.get().limit
-
-    @property
-    def stopped(self) -> bool:
-        return self._latest.get().stopped
-
-    @property
-    def outcomes(self) -> list[Outcome]:
-        return self._latest.get().outcomes
-
-    @property
-    def spans(self) -> list[tuple[int, int]]:
-        return self._latest.get().spans

@@ -40,27 +40,27 @@ def document_of(arguments: argparse.Namespace, tts) -> Document:
     writing = planned_writing(
         job, text_config(tts), arguments.language, arguments.lexicon, arguments.normalize
     )
-    document = _read_chosen(arguments, writing.room(longest_of(tts.checkpoint.config)))
+    document = read_chosen(arguments, writing.room(longest_of(tts.checkpoint.config)))
     print_remarks(arguments.file, document)
     return document
 
 
 def check_document(arguments: argparse.Namespace) -> None:
     """Check that `--file` can be read, before a model is loaded; raises as `document_of`."""
-    _read_chosen(arguments, LONGEST["english"])
+    read_chosen(arguments, LONGEST["english"])
 
 
 def list_chapters(arguments: argparse.Namespace) -> int:
     """Print the chapters of `--file`, without a model; returns the exit code."""
     check_options(arguments)
     check_batch_options(arguments)
-    document = _read_chosen(arguments, LONGEST["english"])
+    document = read_chosen(arguments, LONGEST["english"])
     print_remarks(arguments.file, document)
     print("\n".join(listing(document)))
     return 0
 
 
-def _read_chosen(arguments: argparse.Namespace, longest: int) -> Document:
+def read_chosen(arguments: argparse.Namespace, longest: int) -> Document:
     """Read `--file`, only the chapters that `--chapters` names."""
     document = read_document(arguments.file, arguments.language, longest, not arguments.no_sdh)
     if arguments.chapters:
@@ -98,8 +98,11 @@ def write_subtitles(
     """
     rate = tts.sr
     # The text as it is written; a lexicon may have cut the spoken one differently.
-    parts = segments(text, tts.defaults.longest_piece, arguments.language)
-    written = [part.text for part in parts]
+    if hasattr(tts, "written_pieces"):
+        written = tts.written_pieces(text)
+    else:
+        parts = segments(text, tts.defaults.longest_piece, arguments.language)
+        written = [part.text for part in parts]
     if len(written) != len(spans):
         written, spans = [" ".join(text.split())], [(spans[0][0], spans[-1][1])]
     shown = [

@@ -44,6 +44,12 @@ RULES = {
     "--batch-size": Rule(
         (TEXT, SHORT, LONG, BATCH), "is for pieces that are generated together, not one by one"
     ),
+    # Of ChatTTS alone (`commands/chattts.py`).
+    "--speaker": _EVERYWHERE,
+    "--refine": _EVERYWHERE,
+    "--prompt": _EVERYWHERE,
+    "--speaker-statistics": _EVERYWHERE,
+    "--homophones": _EVERYWHERE,
     # The output.
     "--output": Rule((TEXT, SHORT, LONG, STREAM), "is for one text (--batch has --output-dir)"),
     "--output-dir": Rule((BATCH,), "goes with --batch; a single text has --output"),

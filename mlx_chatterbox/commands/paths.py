@@ -14,6 +14,7 @@ from ..longform.book import job_folder
 from ..longform.outputs import subtitles_path
 from ..runtime.apart import Named, check_apart, is_within
 from ..weights.model_files import model_files
+from .chattts import inputs_of
 from .live import STANDARD_OUTPUT
 
 
@@ -28,7 +29,7 @@ def check_paths(arguments: argparse.Namespace) -> None:
         for name in ("voice", "lexicon", "file", "batch")
         if (path := getattr(arguments, name)) is not None
     ]
-    inputs += model_files(arguments.model)
+    inputs += [*inputs_of(arguments), *model_files(arguments.model)]
     outputs: list[Named] = []
     job = None
     keep = arguments.save_voice

@@ -15,16 +15,17 @@ from ..harmless import one_line
 from ..longform.batch import FOLDER_NAME
 from ..longform.job import job_folder
 from ..longform.outputs import is_spoken
-from ..longform.plan import Document, longest_of
+from ..longform.plan import LONGEST, Document, longest_of
 from ..longform.rows import BatchRow, read_rows
 from ..longform.wording import planned_writing, warn_unread, warn_unspoken
-from ..models.config import ModelConfig
+from ..models.config import CHATTTS_TYPE, ModelConfig
 from ..text.load import Tokenizer
 from ..text.pauses import segments
 from ..text.reading import without_unknown_tags
 from ..text.unread import quoted_list
 from ..text.writing import Writing, writing_for
-from .long_text import document_of, is_job
+from .chattts import show_pieces
+from .long_text import document_of, is_job, read_chosen
 
 
 @dataclass
@@ -44,8 +45,8 @@ class TextModel:
         return self
 
 
-def show_text(arguments: argparse.Namespace, text: str) -> int:
-    """Print what would be spoken, one piece a line.
+def show_text(arguments: argparse.Namespace, text: str, is_chattts: bool = False) -> int:
+    """Print what would be spoken, one piece a line; of ChatTTS before it is refined.
 
     Returns:
         The exit code, 1 if a row of a batch failed.
@@ -53,6 +54,8 @@ def show_text(arguments: argparse.Namespace, text: str) -> int:
     Raises:
         ChatterboxError: an error of the text, as speaking would raise it.
     """
+    if is_chattts:
+        return _show_chattts(arguments, text)
     from ..weights.checkpoint import read_text_model
 
     model = TextModel(*read_text_model(arguments.model))
@@ -80,6 +83,15 @@ def show_text(arguments: argparse.Namespace, text: str) -> int:
     _print_lines(_piece_lines(document, model, arguments.language, writing))
     warn_unspoken(writing, True)
     return 0
+
+
+def _show_chattts(arguments: argparse.Namespace, text: str) -> int:
+    if arguments.batch is not None:
+        return show_pieces(arguments, list(batch_texts(arguments)))
+    if arguments.file is None:
+        return show_pieces(arguments, [text])
+    document = read_chosen(arguments, LONGEST[CHATTTS_TYPE])
+    return show_pieces(arguments, [piece.text for piece in filter(is_spoken, document.pieces)])
 
 
 def _check_language(

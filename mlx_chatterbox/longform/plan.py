@@ -15,8 +15,16 @@ if TYPE_CHECKING:
 # English and Multilingual can generate 1000 tokens, 40 s, but were trained on utterances of
 # seconds, lose more words the longer a text is, and S3Gen's attention is quadratic: half of that.
 # Turbo garbles texts over about 350 characters, and Nano, which is smaller, takes less still.
+# ChatTTS writes at most 44 s, and less when it laughs and pauses.
 LONGEST = MappingProxyType(
-    {"english": 280, "multilingual": 280, "multilingual-v2": 280, "turbo": 240, "nano": 200}
+    {
+        "english": 280,
+        "multilingual": 280,
+        "multilingual-v2": 280,
+        "turbo": 240,
+        "nano": 200,
+        "chattts": 200,
+    }
 )
 
 # Most pieces of a document; all of Shakespeare has 30,000.
@@ -79,4 +87,6 @@ class Document:
 
 def longest_of(config: ModelConfig) -> int:
     """Most characters of a piece for a checkpoint: its own `longest_piece`, else its variant's."""
-    return config.generation.longest_piece or LONGEST.get(config.variant, LONGEST["english"])
+    generation = getattr(config, "generation", None)  # ChatTTS has none
+    own = None if generation is None else generation.longest_piece
+    return own or LONGEST.get(config.variant, LONGEST["english"])

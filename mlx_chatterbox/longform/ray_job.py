@@ -35,7 +35,7 @@ def ray_executor(model: str, dtype: str | None = None, workers: int = 0) -> Exec
     """Make an executor that speaks with several models at once.
 
     Args:
-        model: as `open_model` takes it; every machine must have it under this name.
+        model: as `open_any` takes it; every machine must have it under this name.
         workers: number of models; 0: one for each GPU, or for each machine if there are none.
 
     Raises:
@@ -180,9 +180,9 @@ def _spoken_from(here: dict[Path, Path], piece: Wanted) -> Wanted:
 
 
 def _load(model: str, dtype: str | None, wanted_model: str) -> Speaker:
-    from ..api.tts import open_model
+    from ..api.opening import open_any
 
-    tts = open_model(model, dtype=dtype)
+    tts = open_any(model, dtype=dtype)
     if model_hash(tts.checkpoint.folder, {}) != wanted_model:
         raise JobError(f"the model {model} on this machine differs from the driver's.")
     return Speaker(tts)

@@ -169,7 +169,8 @@ class Speaker:
             "outcome": "; ".join(verdicts),
             "samples": len(waveform),
             "loudness": loudness_of(trimmed(waveform, rate), rate),
-            "tokens": [int(token) for outcome in outcomes for token in outcome.tokens],
+            # Of ChatTTS four numbers a step.
+            "tokens": [int(n) for one in outcomes for token in one.tokens for n in np.ravel(token)],
         }
         # Only if there is something to report, so that other records stay as in older versions.
         unread = merged([wanted.left_out, *(outcome.unread for outcome in outcomes)])
@@ -183,7 +184,8 @@ class Speaker:
         if path is None:
             return None
         if path not in self._voices:
-            self._voices[path] = Voice.load(path)
+            # ChatTTS's are other ones.
+            self._voices[path] = getattr(self.tts, "load_voice", Voice.load)(path)
             while len(self._voices) > _VOICES:
                 self._voices.popitem(last=False)
         self._voices.move_to_end(path)
@@ -247,6 +249,9 @@ def checked_settings(tts, settings: Mapping[str, Any], language: str | None) -> 
                 f"{', '.join(languages)}."
             )
         settings["language_id"] = language.lower()
+    elif "lang" in known:
+        if language:
+            settings["lang"] = language.lower()
     elif language and language.lower() != "en":
         variant = tts.checkpoint.config.variant
         raise SettingError(f"{variant} speaks only English, not {shortened(language)!r}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class VoiceResolver:
         except OSError as error:
             raise disk_error(folder, error) from None
         saved = folder / f"{digest([voice_hash, self.model])}.safetensors"
-        if not _is_kept(saved):
+        if not _is_kept(saved, getattr(self._tts, "load_voice", Voice.load)):
             encoded = self._tts.voice_of(voice)
             try:
                 encoded.save(saved)
@@ -79,12 +80,12 @@ class VoiceResolver:
         return saved, voice_hash
 
 
-def _is_kept(saved: Path) -> bool:
+def _is_kept(saved: Path, load: Callable[[Path], object]) -> bool:
     """Tell whether a saved voice exists and is neither a link nor damaged."""
     if not is_regular(saved):
         return False
     try:
-        Voice.load(saved)
+        load(saved)
     except CheckpointError as error:
         warnings.warn(f"{error} The recording is encoded again.", stacklevel=2)
         return False

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..models.config import TextConfig
+from ..models.config import CHATTTS_TYPE, TextConfig
 from ..text.pauses import without_pauses
 from ..text.respelling import Lexicon
 from ..text.unwritten import unknown, unwritten
@@ -53,6 +53,8 @@ def warn_unread(checkpoint, arguments, texts: Iterable[str]) -> None:
     Args:
         checkpoint: has `config` and `tokenizer`.
     """
+    if getattr(checkpoint.config, "variant", "") == CHATTTS_TYPE:
+        return  # it writes all texts out itself, and reports what it leaves out of them
     config = getattr(checkpoint.config, "text", None) or TextConfig()
     tokenizer, language = getattr(checkpoint, "tokenizer", None), arguments.language
     # Without the numbers of pauses, which are not read.

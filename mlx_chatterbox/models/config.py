@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from ..checks.config_base import Config, need
 from ..checks.json_file import read_json
@@ -20,6 +20,9 @@ from .voice_encoder.config import VoiceEncoderConfig
 
 CONFIG_NAME = "config.json"
 MODEL_TYPE = "chatterbox"
+CHATTTS_TYPE = "chattts"
+# Names of the families of models, by the model types of their checkpoints.
+FAMILIES = {MODEL_TYPE: "Chatterbox", CHATTTS_TYPE: "ChatTTS"}
 DTYPES = ("float32", "float16", "bfloat16")
 BITS = (3, 4, 6, 8)
 GROUP_SIZES = (32, 64, 128)
@@ -223,10 +226,70 @@ def _problem_of(rule: object) -> str:
     return ""
 
 
-@dataclass
-class ModelConfig(Config):
-    """A whole model. `source` says where the weights came from (folder or repository, hashes)."""
+AnyCheckpoint = TypeVar("AnyCheckpoint", bound="CheckpointConfig")
 
+
+class CheckpointConfig(Config):
+    """Base of the configurations of whole models, one a family, as `config.json` holds them.
+
+    Attributes:
+        MODEL_TYPE: of the family, a key of `FAMILIES`.
+        variant: of the family's models.
+        dtype: of floating-point weights without a rule in `quantization`.
+        source: where the weights came from (folder or repository, hashes).
+    """
+
+    MODEL_TYPE: ClassVar[str]
+
+    variant: str
+    dtype: str
+    quantization: QuantizationConfig
+    source: dict
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"model_type": self.MODEL_TYPE, **super().to_dict()}
+
+    @classmethod
+    def load(cls: type[AnyCheckpoint], folder: str | Path) -> AnyCheckpoint:
+        """Read `config.json` of a checkpoint folder.
+
+        Raises:
+            CheckpointError: no such file, not JSON, another model type, an unknown key, or values
+                that no model can have.
+        """
+        path = Path(folder) / CONFIG_NAME
+        if not path.exists():
+            raise CheckpointError(f"{path} is missing: {folder} is not a converted checkpoint.")
+        values = read_json(path)
+        kind = values.pop("model_type", None)
+        if kind != cls.MODEL_TYPE:
+            if isinstance(kind, str) and kind in FAMILIES:
+                raise CheckpointError(
+                    f"{folder} holds {FAMILIES[kind]}; this takes {FAMILIES[cls.MODEL_TYPE]} alone."
+                )
+            raise CheckpointError(f'{path} does not say "model_type": "{cls.MODEL_TYPE}".')
+        try:
+            config = cls.from_dict(values)
+            config.check_parts()
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from None
+        return config
+
+    def check_parts(self) -> None:
+        """Raise CheckpointError unless the parts fit together."""
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `config.json` into `folder`, whole or not at all."""
+        path = Path(folder) / CONFIG_NAME
+        write_whole(path, json.dumps(self.to_dict(), indent=2) + "\n", clean=True)
+        return path
+
+
+@dataclass
+class ModelConfig(CheckpointConfig):
+    """A whole Chatterbox."""
+
+    MODEL_TYPE: ClassVar = MODEL_TYPE
     CHOICES: ClassVar = {"dtype": DTYPES}
 
     variant: str = "english"
@@ -243,34 +306,11 @@ class ModelConfig(Config):
     source: dict = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        values = {"model_type": MODEL_TYPE, **super().to_dict()}
+        values = super().to_dict()
         if self.fine_tuning == FineTuningConfig():
             # Left out, so that older versions can read what has nothing to say here.
             del values["fine_tuning"]
         return values
-
-    @classmethod
-    def load(cls, folder: str | Path) -> ModelConfig:
-        """Read `config.json` of a checkpoint folder.
-
-        Raises:
-            CheckpointError: no such file, not JSON, another model type, an unknown key, or values
-                that no model can have.
-        """
-        path = Path(folder) / CONFIG_NAME
-        if not path.exists():
-            raise CheckpointError(f"{path} is missing: {folder} is not a converted checkpoint.")
-        values = read_json(path)
-        if values.pop("model_type", None) != MODEL_TYPE:
-            raise CheckpointError(f'{path} does not say "model_type": "{MODEL_TYPE}".')
-        try:
-            config = cls.from_dict(values)
-            config.check_parts()
-        except CheckpointError as error:
-            raise CheckpointError(f"{path}: {error}") from None
-        if config.packing.bits and config.quantization.rules:
-            raise CheckpointError(f"{path}: a model is packed or quantised, not both.")
-        return config
 
     def check_parts(self) -> None:
         """Raise CheckpointError unless the sizes of the networks fit together."""
@@ -283,9 +323,5 @@ class ModelConfig(Config):
             speaker_embed_size=self.t3.speaker_embed_size == self.voice_encoder.speaker_embed_size,
             tokenizer=(self.text.tokenizer == "gpt2") == self.t3.is_gpt2,
         )
-
-    def save(self, folder: str | Path) -> Path:
-        """Write `config.json` into `folder`, whole or not at all."""
-        path = Path(folder) / CONFIG_NAME
-        write_whole(path, json.dumps(self.to_dict(), indent=2) + "\n", clean=True)
-        return path
+        if self.packing.bits and self.quantization.rules:
+            raise CheckpointError("a model is packed or quantised, not both.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from threading import local
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ class Outcome:
     """The outcome of a piece of text.
 
     Attributes:
-        tokens: speech tokens of the audio.
+        tokens: speech tokens of the audio; of ChatTTS tuples, a code of each codebook.
         verdict: the guards' finding, "" for none.
         tries: number of attempts; more than one if an earlier one had a finding.
         seed: of the attempt that was kept: the piece alone with this seed gives this audio.
@@ -23,7 +24,7 @@ class Outcome:
             read; each once, in order.
     """
 
-    tokens: tuple[int, ...]
+    tokens: tuple[Any, ...]
     verdict: str
     tries: int
     seed: int
@@ -50,7 +51,7 @@ class Result:
 
     limit: int
     waveforms: list[np.ndarray] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
+    tokens: list[Any] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)
     stopped: bool = True

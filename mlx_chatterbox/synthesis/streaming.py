@@ -262,13 +262,28 @@ def stream_speech(
     Args:
         on_begin: called with the result when the first chunk is requested, in that thread.
     """
-    settings, sample_rate = synthesizer.settings, synthesizer.sample_rate
+    settings = synthesizer.settings
     result = Result(settings.limit.tokens)
-    chunks = synthesizer.chunks(result, on_begin)
-    if settings.speed != 1.0:
-        chunks = stretch_stream(chunks, sample_rate, settings.speed)
-    speech = mark_stream(chunks, sample_rate) if settings.watermark else _not_empty(chunks)
+    speech = shaped_stream(
+        synthesizer.chunks(result, on_begin),
+        synthesizer.sample_rate,
+        settings.speed,
+        settings.watermark,
+    )
     return SpeechStream(computed_on(device, speech), result)
+
+
+def shaped_stream(
+    chunks: Generator[tuple[np.ndarray, bool]], sample_rate: int, speed: float, is_marked: bool
+) -> Generator[np.ndarray]:
+    """Stretch and mark speech that comes in chunks, (n,) float32 and True with the last.
+
+    Yields:
+        (n,) float32, n > 0.
+    """
+    if speed != 1.0:
+        chunks = stretch_stream(chunks, sample_rate, speed)
+    return mark_stream(chunks, sample_rate) if is_marked else _not_empty(chunks)
 
 
 def _not_empty(chunks: Generator[tuple[np.ndarray, bool]]) -> Generator[np.ndarray]:

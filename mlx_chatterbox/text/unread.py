@@ -14,6 +14,10 @@ class UnreadWarning(UserWarning):
     """Part of a text is not spoken, because the model does not know it."""
 
 
+class CutOffWarning(UserWarning):
+    """A text, or its speech, was not finished within the limit of its tokens."""
+
+
 def unread_runs(text: str, is_known: Callable[[str], bool]) -> tuple[str, ...]:
     """Stretches of a text that are not known, each once, in order.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from ..checks.plain import named
 from ..checks.safetensors_header import load_safetensors
 from ..errors import CheckpointError
-from ..models.config import DTYPES, ModelConfig
+from ..models.config import DTYPES, CheckpointConfig, ModelConfig
 from ..models.s3gen.s3gen import S3Gen
 from ..models.s3tokenizer.s3tokenizer import S3TokenizerV2
 from ..models.t3.t3 import T3
@@ -143,7 +143,20 @@ def _fits(parameter: mx.array, tensor: mx.array) -> bool:
 
 
 def read_weights(folder: Path) -> dict[str, mx.array]:
-    """Map the tensors of a converted folder, unpacked; each is read when it is used.
+    """Map the tensors of a converted Chatterbox, unpacked; each is read when it is used.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    weights = map_weights(folder)
+    config = ModelConfig.load(folder)
+    if config.packing.bits:
+        return unpack(weights, config.packing, getattr(mx, config.dtype))
+    return weights
+
+
+def map_weights(folder: Path) -> dict[str, mx.array]:
+    """Map the tensors of a converted folder of any family as they are stored.
 
     Raises:
         CheckpointError: missing or damaged.
@@ -156,9 +169,6 @@ def read_weights(folder: Path) -> dict[str, mx.array]:
         weights |= tensors
     if len(keys) > 1:
         check_shards(folder / WEIGHTS_NAME, keys)
-    config = ModelConfig.load(folder)
-    if config.packing.bits:
-        return unpack(weights, config.packing, getattr(mx, config.dtype))
     return weights
 
 
@@ -195,9 +205,18 @@ def load(
     if not is_converted(folder):
         chosen = named.name if named is not None else variant
         fetch = speech_tokenizer if fetched else None
-        folder = _converted_copy(folder, dtype, chosen, t3_file, progress, fetch)
+        folder = converted_copy(
+            folder,
+            [file for file in sorted(folder.iterdir()) if file.is_file()],
+            dtype,
+            verify=verify_folder,
+            progress=progress,
+            variant=chosen,
+            t3_file=t3_file,
+            fetch=fetch,
+        )
     if check:
-        check_manifest(folder, _with_stage(progress, "checking"))
+        check_manifest(folder, with_stage(progress, "checking"))
     return load_converted(folder, dtype)
 
 
@@ -206,7 +225,7 @@ def load_converted(folder: Path, dtype: str | None = None) -> Checkpoint:
     config = ModelConfig.load(folder)
     networks = loaded(config, read_weights(folder), folder)
     if dtype is not None and dtype != config.dtype:
-        _cast(networks, config, dtype)
+        cast(networks, config, dtype)
     linux_cpu.warn_if_slow(device.on_cpu())
     bound_cache()
     return Checkpoint(
@@ -232,7 +251,7 @@ def built_in_voice(folder: Path, networks: nn.Module) -> Voice | None:
     return voice
 
 
-def _cast(networks: Chatterbox, config: ModelConfig, dtype: str) -> None:
+def cast(networks: nn.Module, config: CheckpointConfig, dtype: str) -> None:
     """Convert the tensors of the configuration's type; those that a rule keeps in another stay."""
     rules = [
         {**rule, "dtype": dtype} if rule.get("dtype") == config.dtype else rule
@@ -288,33 +307,44 @@ def _variant_by_texts(folder: Path) -> Variant:
 
 
 def verify_folder(folder: Path) -> None:
-    """Raise CheckpointError unless a converted folder can be loaded."""
+    """Raise CheckpointError unless a converted Chatterbox can be loaded."""
     config = ModelConfig.load(folder)
     networks = loaded(config, read_weights(folder), folder)
     load_tokenizer(folder, config.text)
     built_in_voice(folder, networks)
 
 
-def _with_stage(
+def with_stage(
     progress: Callable[[str, int, int], None] | None, stage: str
 ) -> Callable[[int, int], None] | None:
     return None if progress is None else lambda done, total: progress(stage, done, total)
 
 
-def _converted_copy(
-    folder: Path, dtype: str | None, variant: str | None, t3_file: str | None, progress, fetch
+def converted_copy(
+    folder: Path,
+    files: Iterable[Path],
+    dtype: str | None,
+    *,
+    verify: Callable[[Path], object],
+    progress: Callable[[str, int, int], None] | None,
+    variant: str | None = None,
+    t3_file: str | None = None,
+    fetch: Callable[[], Path] | None = None,
 ) -> Path:
     """Convert upstream's or mlx-audio's files into the cache, unless they are there already.
 
     Weights that several models share, S3Gen above all, are kept once.
+
+    Args:
+        files: those of the model, by which a change is noticed.
+        verify, t3_file, variant: see `conversion.core.convert`; `fetch` is its `speech_tokenizer`.
     """
     from mlx_chatterbox.weights.conversion.core import convert_folder
 
     stamp = hashlib.sha256(f"{dtype} {variant} {t3_file}".encode())
-    for file in sorted(folder.iterdir()):
-        if file.is_file():
-            status = file.stat()
-            stamp.update(f"{file.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
+    for file in files:
+        status = file.stat()
+        stamp.update(f"{file.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
     converted = cache_folder() / "converted"
     output = converted / f"{folder.name}-{stamp.hexdigest()[:16]}"
     if is_converted(output):
@@ -329,8 +359,8 @@ def _converted_copy(
         variant=variant,
         t3_file=t3_file,
         force=True,
-        verify=verify_folder,
+        verify=verify,
         shared=converted / "shared",
-        progress=_with_stage(progress, "converting"),
+        progress=with_stage(progress, "converting"),
         speech_tokenizer=fetch,
     )

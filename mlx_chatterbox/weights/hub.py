@@ -7,17 +7,19 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..checks.json_file import read_json
 from ..errors import CheckpointError, HubError
-from ..models.config import CONFIG_NAME, MODEL_TYPE
+from ..models.config import CHATTTS_TYPE, CONFIG_NAME, FAMILIES, MODEL_TYPE
 from ..text.checked_text import described
-from . import shards
+from . import chattts_files, shards
 from .atomic_folder import moved_aside
 from .downloads import fetch_large_files
 from .hub_errors import explain, incomplete, is_offline, why
+from .hub_files import HubFiles
 from .variants import VARIANTS, Variant
 
 WEIGHTS_NAME = "model.safetensors"
@@ -25,6 +27,7 @@ PARTS_PATTERN = "model-*.safetensors"
 SPEECH_TOKENIZER_REPO = "mlx-community/S3TokenizerV2"
 POCKET = "pocket"
 AUTO = "auto"  # a full model if one is on this machine, else pocket (`cli.choose_model`)
+CHATTTS = CHATTTS_TYPE  # the other family, which `weights.chattts` loads
 # The model that comes with the package.
 POCKET_FOLDER = Path(__file__).parents[1] / "pocket"
 ALIASES = {"chatterbox": "english", "multilingual-v3": "multilingual"}
@@ -41,7 +44,7 @@ _REPOSITORY = re.compile(r"\w[\w.-]*/[\w.-]*\w")
 
 def is_known(name: str | Path) -> bool:
     """Tell whether this is the name of a model, even if the working directory has such a folder."""
-    return isinstance(name, str) and name in {AUTO, POCKET, *ALIASES, *VARIANTS}
+    return isinstance(name, str) and name in {AUTO, POCKET, CHATTTS, *ALIASES, *VARIANTS}
 
 
 def is_path(name: str | Path) -> bool:
@@ -79,7 +82,7 @@ def holds_model(folder: Path) -> bool:
     """Tell whether a folder has any part of a model: weights, a configuration, a training run."""
     if (folder / CONFIG_NAME).is_file():
         return True
-    patterns = ("*.safetensors", "*.pt", "final_model/", "checkpoint-*/")
+    patterns = ("*.safetensors", "*.pt", "final_model/", "checkpoint-*/", "asset/*.safetensors")
     return any(next(folder.glob(pattern), None) is not None for pattern in patterns)
 
 
@@ -125,13 +128,19 @@ def is_converted(folder: Path) -> bool:
     )
 
 
-def is_own_configuration(folder: Path) -> bool:
-    """Tell whether a folder has our configuration of a whole model, with or without weights."""
+def family_of(folder: Path) -> str | None:
+    """Read the model type of a checkpoint of ours, with or without weights; None: it is none."""
     try:
         values = read_json(folder / CONFIG_NAME)
     except CheckpointError:
-        return False
-    return values.get("model_type") == MODEL_TYPE and "variant" in values
+        return None
+    kind = values.get("model_type")
+    return kind if isinstance(kind, str) and kind in FAMILIES and "variant" in values else None
+
+
+def is_own_configuration(folder: Path) -> bool:
+    """Tell whether a folder has our configuration of a whole Chatterbox, perhaps no weights."""
+    return family_of(folder) == MODEL_TYPE
 
 
 def variant_called(name: str | Path) -> Variant | None:
@@ -143,6 +152,8 @@ def variant_called(name: str | Path) -> Variant | None:
 
 def repository_of(name: str) -> str | None:
     """Look up the hub repository that a name means; None if it means none."""
+    if name == CHATTTS:
+        return chattts_files.PUBLISHED.repo
     variant = variant_called(name)
     if variant is not None:
         return variant.repo
@@ -166,12 +177,52 @@ def resolve(
     folder = local_folder(name)
     if folder is not None:
         return folder
-    repository = _repository(name)
-    variant = _variant_of(str(name), repository)
+    return fetch(_hub_files(str(name), _repository(name), t3_file), cache_dir)
+
+
+def fetch(files: HubFiles, cache_dir: str | Path | None = None) -> Path:
+    """Download a model's files, and state the terms of its licence unless it was here before.
+
+    Raises:
+        HubError: see `resolve`.
+    """
+    here = not files.terms or _snapshot_here(files, cache_dir) is not None
+    folder = download(files.repo, list(files.patterns), cache_dir, files.required)
+    if not here:
+        warnings.warn(files.terms, stacklevel=3)
+    return folder
+
+
+def resolve_chattts(name: str | Path, cache_dir: str | Path | None = None) -> Path:
+    """Find the folder of a ChatTTS, and download it if it is not on this machine yet.
+
+    Args:
+        name: a folder, "chattts", or OWNER/NAME of upstream's files or of a converted model.
+
+    Raises:
+        CheckpointError: the name is of another model; else see `resolve`.
+        HubError: see `resolve`.
+    """
+    say_passed_over(name)
+    if (folder := local_folder(name)) is not None:
+        return folder
+    if variant_called(name) is not None:
+        raise CheckpointError(f"{name} is a Chatterbox; this takes ChatTTS alone.")
+    files, repository = chattts_files.PUBLISHED, _repository(name)
+    if repository != files.repo:
+        files = replace(files, repo=repository, required=())
+    return fetch(files, cache_dir)
+
+
+def _hub_files(name: str, repository: str, t3_file: str | None = None) -> HubFiles:
+    """State what to download: a known model's files, all that may be a model's of another's."""
+    if repository == chattts_files.PUBLISHED.repo:
+        return chattts_files.PUBLISHED
+    variant = _variant_of(name, repository)
     if variant is None:
-        return download(repository, list(ANY_FILES), cache_dir, [t3_file] if t3_file else [])
+        return HubFiles(repository, (t3_file,) if t3_file else (), ANY_FILES)
     required = required_files(variant, t3_file)
-    return download(repository, variant_files(variant, t3_file), cache_dir, required)
+    return HubFiles(repository, tuple(required), tuple(variant_files(variant, t3_file)))
 
 
 def resolve_texts(name: str | Path, cache_dir: str | Path | None = None) -> Path:
@@ -187,7 +238,7 @@ def _repository(name: str | Path) -> str:
     if repository is None and is_path(name):
         raise CheckpointError(f"there is no folder {name}.")
     if repository is None:
-        known = ", ".join(sorted({*ALIASES, *VARIANTS, POCKET}))
+        known = ", ".join(sorted({*ALIASES, *VARIANTS, POCKET, CHATTTS}))
         raise CheckpointError(
             f"{name} is neither a folder, a known model ({known}) nor a repository (OWNER/NAME)."
         )
@@ -215,25 +266,30 @@ def variant_files(variant: Variant, t3_file: str | None = None) -> list[str]:
 
 def on_this_machine(name: str, cache_dir: str | Path | None = None) -> Path | None:
     """Find the folder of a model that was downloaded before, without a request to the hub."""
+    variant = variant_called(name)
+    if variant is None and name != CHATTTS:
+        return None
+    return _snapshot_here(_hub_files(name, _repository(name)), cache_dir)
+
+
+def _snapshot_here(files: HubFiles, cache_dir: str | Path | None) -> Path | None:
+    """Find a complete copy in the hub's cache, without a request; None: there is none."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    variant = variant_called(name)
-    if variant is None:
-        return None
     try:
         folder = Path(
             snapshot_download(
-                variant.repo,
+                files.repo,
                 cache_dir=cache_dir,
                 local_files_only=True,
                 # Newer clients refuse a copy that lacks a requested file.
-                allow_patterns=list(variant.required_files),
+                allow_patterns=list(files.required or files.patterns),
             )
         )
     except (LocalEntryNotFoundError, OSError):
         return None
-    return folder if all((folder / file).is_file() for file in variant.required_files) else None
+    return folder if all((folder / file).is_file() for file in files.required) else None
 
 
 def speech_tokenizer(cache_dir: str | Path | None = None) -> Path:

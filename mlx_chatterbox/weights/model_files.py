@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..models.config import CONFIG_NAME
 from ..runtime.apart import Named
+from .chattts_files import PUBLISHED, STATISTICS_FILE, STATISTICS_NAME, TOKENIZER_FILES
 from .checkpoint import VOICE_NAME
 from .hub import PARTS_PATTERN, WEIGHTS_NAME, local_folder
 from .manifest import MANIFEST_NAME
@@ -17,7 +18,8 @@ def model_files(name: str | Path) -> list[Named]:
     folder = local_folder(name)
     if folder is None:
         return []
-    names = {CONFIG_NAME, MANIFEST_NAME, VOICE_NAME}
+    names = {CONFIG_NAME, MANIFEST_NAME, VOICE_NAME, STATISTICS_FILE, STATISTICS_NAME}
+    names |= {*PUBLISHED.required, *TOKENIZER_FILES, *TOKENIZER_FILES.values()}
     for row in VARIANTS.values():
         names |= {*row.required_files, *row.optional_files, row.voice_file}
     names.add(WEIGHTS_NAME)

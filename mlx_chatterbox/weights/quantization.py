@@ -25,7 +25,7 @@ from ..models.config import GROUP_SIZES
 from ..nn.quantized_linear import install_cpu_kernels
 
 if TYPE_CHECKING:
-    from ..models.config import ModelConfig
+    from ..models.config import CheckpointConfig
 
 SCALES, BIASES = "scales", "biases"
 
@@ -50,7 +50,7 @@ def group_that_fits(width: int, wanted: int) -> int | None:
     return max((n for n in GROUP_SIZES if n <= wanted and width % n == 0), default=None)
 
 
-def precision_of(config: ModelConfig, key: str, shape: Iterable[int]) -> Precision:
+def precision_of(config: CheckpointConfig, key: str, shape: Iterable[int]) -> Precision:
     """Determine the precision of a tensor by the configuration.
 
     Only weights with two axes, those of linear layers and embeddings, are quantised; if no group
@@ -106,7 +106,7 @@ def quantized(key: str, weight: mx.array, precision: Precision) -> dict[str, mx.
     }
 
 
-def quantize_networks(networks: nn.Module, config: ModelConfig) -> None:
+def quantize_networks(networks: nn.Module, config: CheckpointConfig) -> None:
     """Replace the layers that are to be quantised, before or after weights are loaded."""
     if not config.quantization.rules:
         return
@@ -168,7 +168,7 @@ def dequantize_layers(networks: nn.Module, paths: Iterable[str] | None = None) -
     networks.train(networks.training)
 
 
-def rules_of(networks: nn.Module, config: ModelConfig) -> list[dict]:
+def rules_of(networks: nn.Module, config: CheckpointConfig) -> list[dict]:
     """Return the configuration's rules, with exceptions for layers that have become plain."""
     plain = [
         path

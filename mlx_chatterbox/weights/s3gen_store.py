@@ -160,6 +160,7 @@ def _converted(path: Path, dtype: str, within: tuple[str, ...]) -> tuple[ModelCo
             todo = source.plan({file: reader.shapes for file, reader in readers.items()})
             weights = s3gen_folder.read_entries(todo, readers, kind, within)
         known = source.config
+        assert isinstance(known, ModelConfig)  # Chatterbox alone has this layout
         known.quantization = ModelConfig().quantization
         known.dtype = dtype
         return known, weights

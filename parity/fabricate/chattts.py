@@ -15,115 +15,12 @@ import numpy as np
 from safetensors.numpy import save_file
 from scipy.signal import get_window
 
-from mlx_chatterbox.models.chattts.config import BodyConfig, ChatTTSConfig, GPTConfig
-from mlx_chatterbox.weights.conversion.chattts import (
-    CONFIG_FILE,
-    DECODER_FILE,
-    DVAE_FILE,
-    EMBED_FILE,
-    GPT_FILE,
-    VOCOS_FILE,
-)
-
-Shapes = dict[str, tuple[int, ...]]
+from mlx_chatterbox.models.chattts.config import ChatTTSConfig
+from mlx_chatterbox.weights.chattts_files import CONFIG_FILE
+from mlx_chatterbox.weights.conversion.chattts_layout import layout
 
 _WINDOWS = ("spectrogram.window", "istft.window")
 _FILTERS = "mel_scale.fb"
-
-
-# --- Layout --------------------------------------------------------------------------------------
-
-
-def layout(config: ChatTTSConfig) -> dict[str, Shapes]:
-    """List the keys and shapes of each file."""
-    mels, dvae, vocos = config.n_mels, config.dvae, config.vocos
-    bins = dvae.n_fft // 2 + 1
-    decoder = {"coef": (1, mels, 1), **_body("decoder", config.decoder)}
-    codes = {"coef": (1, mels, 1), **_body("decoder", dvae.decoder)}
-    for shapes, out in ((decoder, config.decoder), (codes, dvae.decoder)):
-        shapes["out_conv.weight"] = (mels, out.out_channels, 3)
-    channels = dvae.encoder.in_channels
-    width = dvae.encoder.out_channels // dvae.groups
-    codes |= {
-        **_layer("downsample_conv.0", channels, mels, 3),
-        **_layer("downsample_conv.2", channels, channels, 4),
-        **_body("encoder", dvae.encoder),
-        "preprocessor_mel.mel_spec.spectrogram.window": (dvae.n_fft,),
-        "preprocessor_mel.mel_spec.mel_scale.fb": (bins, mels),
-    }
-    for group in range(dvae.groups):
-        name = f"vq_layer.quantizer.rvqs.{group}"
-        codes |= _layer(f"{name}.project_in", dvae.digits, width)
-        codes |= _layer(f"{name}.project_out", width, dvae.digits)
-    hidden = vocos.hidden_channels
-    vocoder = {
-        **_layer("backbone.embed", hidden, mels, vocos.kernel_size),
-        **_layer("backbone.norm", hidden),
-        **_layer("backbone.final_layer_norm", hidden),
-        **_layer("head.out", vocos.n_fft + 2, hidden),
-        "head.istft.window": (vocos.n_fft,),
-        "feature_extractor.mel_spec.spectrogram.window": (vocos.n_fft,),
-        "feature_extractor.mel_spec.mel_scale.fb": (vocos.n_fft // 2 + 1, mels),
-    }
-    for number in range(vocos.num_layers):
-        name = f"backbone.convnext.{number}"
-        vocoder |= _block(name, "gamma", hidden, vocos.inner_channels, vocos.kernel_size)
-    return {
-        **_gpt(config.gpt),
-        DECODER_FILE: decoder,
-        DVAE_FILE: codes,
-        VOCOS_FILE: vocoder,
-    }
-
-
-def _gpt(config: GPTConfig) -> dict[str, Shapes]:
-    width, inner = config.hidden_size, config.intermediate_size
-    layers: Shapes = {"norm.weight": (width,)}
-    for number in range(config.num_hidden_layers):
-        name = f"layers.{number}"
-        for part in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            layers[f"{name}.self_attn.{part}.weight"] = (width, width)
-        for part in ("gate_proj", "up_proj"):
-            layers[f"{name}.mlp.{part}.weight"] = (inner, width)
-        layers[f"{name}.mlp.down_proj.weight"] = (width, inner)
-        for part in ("input_layernorm", "post_attention_layernorm"):
-            layers[f"{name}.{part}.weight"] = (width,)
-    tables = {"text": config.num_text_tokens}
-    tables |= {f"code.{i}": config.num_audio_tokens for i in range(config.num_vq)}
-    embeddings: Shapes = {}
-    for name, entries in tables.items():
-        embeddings[f"emb_{name}.weight"] = (entries, width)
-        norm = f"head_{name}.parametrizations.weight"
-        embeddings |= {f"{norm}.original0": (entries, 1), f"{norm}.original1": (entries, width)}
-    return {GPT_FILE: layers, EMBED_FILE: embeddings}
-
-
-def _layer(name: str, *shape: int) -> Shapes:
-    """Weight and bias, of a norm where there is one size."""
-    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-
-
-def _block(name: str, scale: str, channels: int, inner: int, kernel: int) -> Shapes:
-    return {
-        f"{name}.{scale}": (channels,),
-        **_layer(f"{name}.dwconv", channels, 1, kernel),
-        **_layer(f"{name}.norm", channels),
-        **_layer(f"{name}.pwconv1", inner, channels),
-        **_layer(f"{name}.pwconv2", channels, inner),
-    }
-
-
-def _body(name: str, config: BodyConfig) -> Shapes:
-    hidden = config.hidden_channels
-    shapes = {
-        **_layer(f"{name}.conv_in.0", config.bottleneck, config.in_channels, 3),
-        **_layer(f"{name}.conv_in.2", hidden, config.bottleneck, 3),
-        f"{name}.conv_out.weight": (config.out_channels, hidden, 1),
-    }
-    for number in range(config.num_layers):
-        block = f"{name}.decoder_block.{number}"
-        shapes |= _block(block, "weight", hidden, 4 * hidden, config.kernel_size)
-    return shapes
 
 
 # --- Values --------------------------------------------------------------------------------------

@@ -173,7 +173,7 @@ def test_mlx_audios_multilingual_speaks_the_same(tmp_path, from_upstream, long_r
     # The versions have the same shapes, and differ in what is stated.
     for stated in ({"t3_model": "v2", "multilingual": True}, {"multilingual": True}):
         (source / "config.json").write_text(json.dumps({"model_type": "chatterbox", **stated}))
-        assert layouts.recognise(source).row.name == "multilingual-v2"
+        assert layouts.recognise(source).variant == "multilingual-v2"
 
 
 def test_half_precision_stays_what_it_is(tmp_path, from_upstream, monkeypatch):

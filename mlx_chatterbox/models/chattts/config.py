@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from ...checks.config_base import MAX_SIZE, Config, divides, need
 from ...checks.plain import shown
 from ...errors import CheckpointError
+from ..config import CHATTTS_TYPE, DTYPES, CheckpointConfig, QuantizationConfig
 
 # Of upstream's `config.json`: what the network has no choice in, and so must say.
 _FIXED: dict[str, Any] = {
@@ -207,15 +208,22 @@ class VocosConfig(Config):
 
 
 @dataclass
-class ChatTTSConfig(Config):
-    """All networks. `decoder` reads the hidden states of the GPT, `dvae` its codes."""
+class ChatTTSConfig(CheckpointConfig):
+    """A whole ChatTTS. `decoder` reads the hidden states of the GPT, `dvae` its codes."""
 
+    MODEL_TYPE: ClassVar = CHATTTS_TYPE
+    CHOICES: ClassVar = {"variant": (CHATTTS_TYPE,), "dtype": DTYPES}
+
+    variant: str = CHATTTS_TYPE
+    dtype: str = "float32"
     gpt: GPTConfig = field(default_factory=GPTConfig)
     decoder: BodyConfig = field(default_factory=BodyConfig)
     dvae: DVAEConfig = field(default_factory=DVAEConfig)
     vocos: VocosConfig = field(default_factory=VocosConfig)
     n_mels: int = 100
     sample_rate: int = 24000
+    quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
+    source: dict = field(default_factory=dict)
 
     def __post_init__(self):
         dvae = self.dvae
@@ -231,3 +239,20 @@ class ChatTTSConfig(Config):
     def samples_per_step(self) -> int:
         """Samples of a step of the GPT, which is two mel frames."""
         return 2 * self.vocos.hop
+
+    def check_tokenizer(self, speaker_id: int, end_id: int, size: int, name: object) -> None:
+        """Raise CheckpointError unless a tokenizer is the GPT's.
+
+        Args:
+            speaker_id, end_id: of `[spk_emb]` and `[Ebreak]`.
+            size: of the vocabulary.
+            name: of the checkpoint, for the message.
+        """
+        gpt = self.gpt
+        own = (gpt.speaker_token, gpt.stop_text_token)
+        if (speaker_id, end_id) != own or size > gpt.num_text_tokens:
+            raise CheckpointError(
+                f"{name}: the tokenizer has {size} tokens, [spk_emb] {speaker_id} and [Ebreak] "
+                f"{end_id}; the GPT has {gpt.num_text_tokens}, {own[0]} and {own[1]}: they do not "
+                "belong together."
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,17 +12,19 @@ from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.chattts.config import ChatTTSConfig, GPTConfig
 
+from ..chattts_files import (
+    CONFIG_FILE,
+    DECODER_FILE,
+    DVAE_FILE,
+    EMBED_FILE,
+    GPT_FILE,
+    VOCOS_FILE,
+)
+from .chattts_layout import differences, layout
 from .operations import apply_entry
 from .rules import ConversionPlan, Drop, FileRules, Shapes
 from .sources import open_weights
 from .upstream import plan_by_rules
-
-CONFIG_FILE = "asset/gpt/config.json"
-GPT_FILE = "asset/gpt/model.safetensors"
-EMBED_FILE = "asset/Embed.safetensors"
-DECODER_FILE = "asset/Decoder.safetensors"
-DVAE_FILE = "asset/DVAE.safetensors"
-VOCOS_FILE = "asset/Vocos.safetensors"
 
 # Ours keeps no place for the activation between two convolutions, and calls the scale of a
 # ConvNeXt block by one name everywhere.
@@ -82,17 +85,51 @@ def plan(available: Mapping[str, Shapes]) -> ConversionPlan:
     return plan_by_rules(available, RULES)
 
 
-def read_config(folder: Path) -> ChatTTSConfig:
+def check_plan(
+    config: ChatTTSConfig, available: Mapping[str, Shapes], name: object
+) -> ConversionPlan:
+    """Plan the conversion of files that have exactly the tensors that a configuration asks for.
+
+    Args:
+        name: of the folder, for errors.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown or of another shape; a few are named. Those
+            that no network of ours has (`RULES`) may be missing.
+    """
+    config.check_layers(sum(map(len, available.values())), name)
+    unlike = []
+    for file, wanted in layout(config).items():
+        drops = RULES[file].drops
+        wanted, shapes = (
+            {k: v for k, v in keys.items() if not any(re.fullmatch(d.pattern, k) for d in drops)}
+            for keys in (wanted, available[file])
+        )
+        unlike += differences(file, wanted, shapes)
+    if unlike:
+        raise CheckpointError(f"{name} does not fit ChatTTS; tensors of {'; '.join(unlike)}.")
+    return plan(available)
+
+
+def read_config(folder: Path, **tokens: int) -> ChatTTSConfig:
     """Read `asset/gpt/config.json`; sizes of the other networks are the published ones.
+
+    Args:
+        tokens: see `GPTConfig.from_upstream`.
 
     Raises:
         CheckpointError: it is missing, damaged, or of another network.
     """
+    return ChatTTSConfig(gpt=read_gpt_config(folder, **tokens))
+
+
+def read_gpt_config(folder: Path, **tokens: int) -> GPTConfig:
+    """Read `asset/gpt/config.json`; arguments and errors as of `read_config`."""
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: {folder} does not hold ChatTTS's files.")
     try:
-        return ChatTTSConfig(gpt=GPTConfig.from_upstream(read_json(path)))
+        return GPTConfig.from_upstream(read_json(path), **tokens)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
 

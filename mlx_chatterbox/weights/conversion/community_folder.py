@@ -56,7 +56,7 @@ def community_source(
     config.dtype = types.pop("t3.", "float32")
     return Source(
         layout=COMMUNITY,
-        row=row,
+        variant=row.name,
         weights=weights,
         texts=_texts(folder, row),
         voice=first_present(folder, (VOICE_NAME, row.voice_file)),

@@ -7,6 +7,7 @@ and written one after another, so that only a few of them are in memory at a tim
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import shutil
@@ -19,17 +20,19 @@ import mlx.core as mx
 from mlx_chatterbox.checks.git_lfs import refuse_pointer
 from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.models.config import CONFIG_NAME, DTYPES, ModelConfig, QuantizationConfig
+from mlx_chatterbox.models.config import CONFIG_NAME, DTYPES, CheckpointConfig, QuantizationConfig
 from mlx_chatterbox.runtime.apart import is_within
 from mlx_chatterbox.weights.atomic_folder import check_space, recover, whole_folder
-from mlx_chatterbox.weights.hub import PARTS_PATTERN, WEIGHTS_NAME, is_own_configuration
+from mlx_chatterbox.weights.hub import PARTS_PATTERN, WEIGHTS_NAME, family_of
 from mlx_chatterbox.weights.manifest import MANIFEST_NAME, sha256, write_checkpoint_manifest
 from mlx_chatterbox.weights.quantization import Precision, precision_of, quantized, stored_shapes
 from mlx_chatterbox.weights.source_paths import remember, without_paths
 
+from ..chattts_files import STATISTICS_NAME
 from ..formats.safetensors_file import DTYPES as STORED_DTYPES
 from ..formats.safetensors_file import SafetensorsWriter
 from ..formats.tensor_reader import TensorReader
+from ..speaker_statistics import read_statistics, save_statistics
 from .components import Components, by_component
 from .layouts import recognise
 from .model_source import OURS, Source
@@ -88,7 +91,7 @@ def convert(
     quantization: QuantizationConfig | None = None,
     variant: str | None = None,
     t3_file: str | None = None,
-    config: ModelConfig | None = None,
+    config: CheckpointConfig | None = None,
     force: bool = False,
     verify: Callable[[Path], object] | None = None,
     with_reference: bool = False,
@@ -163,6 +166,8 @@ def convert(
         dropped = todo.dropped
         if model.voice is not None:
             dropped += tuple(convert_voice(model.voice, folder))
+        if model.statistics is not None:
+            save_statistics(read_statistics(model.statistics), folder / STATISTICS_NAME)
         config.source = {**_origin(source, repo), "layout": model.layout, "files": hashes}
         if model.layout == OURS:
             config.source["converted_from"] = without_paths(model.config.source)
@@ -189,14 +194,13 @@ def convert(
 
 def _configuration(
     model: Source,
-    config: ModelConfig | None,
+    config: CheckpointConfig | None,
     dtype: str | None,
     quantization: QuantizationConfig | None,
-) -> ModelConfig:
+) -> CheckpointConfig:
     """Make the checkpoint's configuration: the source's, changed by the arguments of `convert`."""
-    result = dataclasses.replace(
-        config or model.config, variant=model.row.name, dtype=dtype or model.config.dtype
-    )
+    result = copy.copy(config or model.config)
+    result.variant, result.dtype = model.variant, dtype or model.config.dtype
     result.quantization = model.config.quantization if quantization is None else quantization
     if dtype is None and model.own_types:
         rules = [*model.own_types, *result.quantization.rules]
@@ -237,7 +241,9 @@ class _Job:
         exact_size: their bytes in float32.
     """
 
-    def __init__(self, todo: ConversionPlan, readers: dict[str, TensorReader], config: ModelConfig):
+    def __init__(
+        self, todo: ConversionPlan, readers: dict[str, TensorReader], config: CheckpointConfig
+    ):
         self._readers, self._config = readers, config
         # Sorted by key, so that equal weights make equal files.
         self._entries = sorted(todo.entries, key=lambda entry: entry.target)
@@ -403,7 +409,7 @@ def _check_replaceable(output: Path) -> None:
 
 def _is_replaceable(output: Path) -> bool:
     """Tell whether a folder is empty, a checkpoint of ours, or the rest of one."""
-    if not any(output.iterdir()) or is_own_configuration(output):
+    if not any(output.iterdir()) or family_of(output) is not None:
         return True
     return WEIGHTS_NAME in _listed(output) or CONFIG_NAME in _listed(output)
 

@@ -2,6 +2,7 @@
 
 - `upstream`: Resemble AI's own files (`upstream_folder.py`), which our trainer can write too. S3Gen
   may come in Hugging Face's layout instead.
+  ChatTTS's own files (`chattts_folder.py`) are upstream's too.
 - `mlx-audio`: the models of mlx-community (`community_folder.py`), in any precision.
 - `mlx-chatterbox`: our own checkpoints (`own_folder.py`), packed ones included, to be converted
   again, and our trainer's output.
@@ -13,10 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.models.config import CONFIG_NAME, MODEL_TYPE
-from mlx_chatterbox.weights.hub import is_converted
+from mlx_chatterbox.models.config import CHATTTS_TYPE, CONFIG_NAME, FAMILIES
+from mlx_chatterbox.weights.hub import family_of, is_converted
 from mlx_chatterbox.weights.shards import is_there
 
+from .chattts_folder import chattts_source, holds_chattts
 from .community_folder import community_source
 from .model_source import COMMUNITY, OURS, UPSTREAM, Source
 from .own_folder import own_source
@@ -50,6 +52,9 @@ def recognise(
     if not is_converted(folder) and is_converted(folder / FINAL_NAME):
         folder = folder / FINAL_NAME
     layout = stated_layout(folder)
+    is_chattts = variant == CHATTTS_TYPE or (layout == UPSTREAM and holds_chattts(folder))
+    if is_chattts or family_of(folder) == CHATTTS_TYPE:
+        return _chattts(folder, layout, variant, t3_file, s3gen)
     if layout != UPSTREAM and s3gen is not None:
         raise CheckpointError(f"--s3gen needs upstream's files; {folder} has an S3Gen of its own.")
     if layout == OURS:
@@ -71,9 +76,24 @@ def recognise(
         raise CheckpointError(f"{error} {looks_like(folder)}".strip()) from None
 
 
+def _chattts(
+    folder: Path, layout: str, variant: str | None, t3_file: str | None, s3gen: Path | None
+) -> Source:
+    """Describe a folder of ChatTTS; arguments and errors as in `recognise`."""
+    if t3_file is not None or s3gen is not None:
+        raise CheckpointError(
+            f"{'--s3gen' if t3_file is None else '--t3'} is for Chatterbox; {folder} holds ChatTTS."
+        )
+    if layout != UPSTREAM:
+        return own_source(folder, variant)
+    if variant not in (None, CHATTTS_TYPE):
+        raise CheckpointError(f"{folder} holds {CHATTTS_TYPE}, not {variant}.")
+    return chattts_source(folder)
+
+
 def stated_layout(folder: Path) -> str:
     """Determine the layout by configuration and keys; `UPSTREAM` if it is neither of the others."""
-    if is_converted(folder) and stated_type(folder) in (None, MODEL_TYPE):
+    if is_converted(folder) and stated_type(folder) in (None, *FAMILIES):
         return OURS
     path = folder / WEIGHTS_NAME
     if is_there(path) and (folder / CONFIG_NAME).is_file():

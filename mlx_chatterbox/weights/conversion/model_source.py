@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from mlx_chatterbox.models.config import ModelConfig
+from mlx_chatterbox.models.config import CheckpointConfig
 from mlx_chatterbox.weights.shards import files_of
-from mlx_chatterbox.weights.variants import Variant
 
 from ..formats.tensor_reader import TensorReader
 from .rules import ConversionPlan, Shapes
@@ -22,7 +21,7 @@ class Source:
 
     Attributes:
         layout: `UPSTREAM`, `COMMUNITY` or `OURS`.
-        row: the variant; its file names are upstream's.
+        variant: its name.
         weights: files with tensors, by their names in plans.
         texts: the tokenizer's files, by their names in a checkpoint of ours.
         voice: `conds.pt` or `conds.safetensors`, if there is a built-in voice.
@@ -32,30 +31,32 @@ class Source:
         own_types: rules for parts of another type than `config.dtype`, which apply if no type is
             requested.
         notes: makes notes for the user, from the plan.
+        statistics: of speakers, if ChatTTS's folder has them and they are to be converted.
     """
 
     layout: str
-    row: Variant
+    variant: str
     weights: Mapping[str, Path]
     texts: Mapping[str, Path]
     voice: Path | None
-    config: ModelConfig
+    config: CheckpointConfig
     plan: Callable[[Mapping[str, Shapes]], ConversionPlan]
     open: Callable[[str], TensorReader]
     own_types: Sequence[dict] = ()
     notes: Callable[[ConversionPlan], Sequence[str]] = lambda plan: ()
+    statistics: Path | None = None
 
     @property
     def files(self) -> dict[str, Path]:
         """List every file of the model, by the name to note it under."""
-        voice = {} if self.voice is None else {self.voice.name: self.voice}
+        others = {path.name: path for path in (self.voice, self.statistics) if path is not None}
         weights = {}
         for name, path in self.weights.items():
             for part in files_of(path):
                 own = PurePosixPath(name).parent / part.relative_to(path.parent).as_posix()
                 weights[name if part == path else str(own)] = part
         # Texts under the name that they have in the source.
-        return {**weights, **{p.name: p for p in self.texts.values()}, **voice}
+        return {**weights, **{p.name: p for p in self.texts.values()}, **others}
 
 
 def present(folder: Path, names: Sequence[str]) -> dict[str, Path]:

@@ -8,11 +8,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.models.config import ModelConfig, PackingConfig
+from mlx_chatterbox.models.config import CheckpointConfig, ModelConfig, PackingConfig
 from mlx_chatterbox.text.files import LEXICON_FILE
 from mlx_chatterbox.weights.shards import is_there
 from mlx_chatterbox.weights.variants import variant_named
 
+from ..chattts_files import STATISTICS_NAME, TOKENIZER_FILES
+from ..configuration import read_config
 from ..formats.tensor_reader import TensorReader
 from .model_source import OURS, Source, first_present, present
 from .packed import UnpackingReader
@@ -23,11 +25,15 @@ from .voice import VOICE_NAME
 
 def own_source(folder: Path, variant: str | None) -> Source:
     """Describe a checkpoint of ours; arguments and errors as in `layouts.recognise`."""
-    config = ModelConfig.load(folder)
-    row = variant_named(config.variant)
-    if variant is not None and variant != row.name:
-        raise CheckpointError(f"{folder} holds {row.name}, not {variant}.")
-    packing = config.packing
+    config = read_config(folder)
+    texts: tuple[str, ...] = (*TOKENIZER_FILES, STATISTICS_NAME)
+    packing = PackingConfig()
+    if isinstance(config, ModelConfig):
+        row = variant_named(config.variant)
+        texts = (*row.tokenizer_files, *row.optional_files, LEXICON_FILE)
+        packing, config = config.packing, dataclasses.replace(config, packing=packing)
+    if variant is not None and variant != config.variant:
+        raise CheckpointError(f"{folder} holds {config.variant}, not {variant}.")
     whole = folder / WEIGHTS_NAME
     if is_there(whole):
         weights = {WEIGHTS_NAME: whole}
@@ -44,11 +50,11 @@ def own_source(folder: Path, variant: str | None) -> Source:
 
     return Source(
         layout=OURS,
-        row=row,
+        variant=config.variant,
         weights=weights,
-        texts=present(folder, (*row.tokenizer_files, *row.optional_files, LEXICON_FILE)),
+        texts=present(folder, texts),
         voice=first_present(folder, (VOICE_NAME,)),
-        config=dataclasses.replace(config, packing=PackingConfig()),
+        config=config,
         plan=_plan,
         open=open_one,
     )
@@ -66,7 +72,7 @@ def _plan(available: Mapping[str, Shapes]) -> ConversionPlan:
     )
 
 
-def _group_sizes(config: ModelConfig, shapes: Shapes) -> dict[str, int]:
+def _group_sizes(config: CheckpointConfig, shapes: Shapes) -> dict[str, int]:
     """Compute the group sizes of quantised layers, by key, from their shapes and bits."""
     sizes = {}
     for scales in [key for key in shapes if key.endswith(".scales")]:

@@ -41,7 +41,7 @@ def upstream_source(
 
     return Source(
         layout=UPSTREAM,
-        row=row,
+        variant=row.name,
         weights=weights,
         texts=present(folder, (*row.tokenizer_files, *row.optional_files, LEXICON_FILE)),
         voice=first_present(folder, (row.voice_file,)),

@@ -1,0 +1,1 @@
+"""`mlx_chatterbox.chattts`: upstream's class, and what scripts use of it."""

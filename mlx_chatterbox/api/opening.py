@@ -1,0 +1,53 @@
+"""Loading of any model by its name, of either family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import HubError
+from ..models.config import CHATTTS_TYPE
+from ..runtime.device_argument import on_device
+from ..synthesis.request import Progress
+from ..weights.chattts_files import CONFIG_FILE, PUBLISHED
+from ..weights.hub import (
+    CHATTTS,
+    family_of,
+    is_known,
+    local_folder,
+    repository_of,
+    resolve_texts,
+)
+from .tts import open_model
+
+
+def is_chattts(name: str | Path) -> bool:
+    """Tell whether a name, folder or repository is a ChatTTS; weights are not downloaded for it."""
+    if name == CHATTTS or str(name) == PUBLISHED.repo:
+        return True
+    folder = local_folder(name)
+    if folder is None:
+        if is_known(name) or repository_of(str(name)) is None:
+            return False
+        try:
+            folder = resolve_texts(name)
+        except HubError:
+            return False  # loading reports it
+    return family_of(folder) == CHATTTS_TYPE or (folder / CONFIG_FILE).is_file()
+
+
+def open_any(
+    name: str | Path,
+    device: str | None = None,
+    dtype: str | None = None,
+    progress: Progress | None = None,
+    check: bool = False,
+) -> Any:
+    """Load a model: an object of its class, or for ChatTTS a `ChatTTSSpeech`; see `open_model`."""
+    if not is_chattts(name):
+        return open_model(name, device, dtype, progress, check)
+    from ..weights.chattts import load_chattts
+    from .chattts.speech import ChatTTSSpeech
+
+    with on_device(device):
+        return ChatTTSSpeech(load_chattts(name, dtype, progress, check), device)

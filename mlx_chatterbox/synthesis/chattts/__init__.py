@@ -1,0 +1,1 @@
+"""ChatTTS: texts refined, written as codes, and made into sound."""
