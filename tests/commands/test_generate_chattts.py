@@ -9,10 +9,12 @@ import pytest
 import soundfile
 
 from mlx_chatterbox.chattts import Chat
+from mlx_chatterbox.commands.chattts import OF_CHATTTS
 from mlx_chatterbox.generate import main
 from mlx_chatterbox.models.chattts.windows import sample_count
 from mlx_chatterbox.voices.chattts.strings import encode_speaker
 from mlx_chatterbox.voices.chattts.voice import ChatTTSVoice
+from mlx_chatterbox.weights.hub import POCKET_FOLDER
 from tests.chattts_reference import text as reference_text
 
 
@@ -53,17 +55,12 @@ def test_speaks_and_keeps_the_speaker(speak, statistics):
     first = read("out.wav")
     assert len(first) == sample_count(6)
     voice = ChatTTSVoice.load("anna.safetensors")
-    for speaker in ("anna", "anna.safetensors", encode_speaker(voice.speaker)):
-        assert (
-            speak("--text", "hello world", "--no-refine", "--seed", 1, "--speaker", speaker)[0] == 0
-        )
-        np.testing.assert_array_equal(read("out.wav"), first)
     with open("anna.txt", "w", encoding="utf-8") as file:
         file.write(encode_speaker(voice.speaker) + "\n")
-    assert (
-        speak("--text", "hello world", "--no-refine", "--seed", 1, "--speaker", "anna.txt")[0] == 0
-    )
-    np.testing.assert_array_equal(read("out.wav"), first)
+    for speaker in ("anna", "anna.safetensors", "anna.txt", encode_speaker(voice.speaker)):
+        words = ("--text", "hello world", "--no-refine", "--seed", 1)
+        assert speak(*words, "--speaker", speaker)[0] == 0
+        np.testing.assert_array_equal(read("out.wav"), first)
 
 
 def test_it_is_what_python_speaks(speak, speaking_chattts):
@@ -89,7 +86,7 @@ def test_it_is_what_python_speaks(speak, speaking_chattts):
             max_new_token=6,
         ),
     )
-    np.testing.assert_allclose(read("out.wav"), result.waveform, atol=1e-4)
+    np.testing.assert_allclose(read("out.wav"), result.waveform.clip(-1, 1), atol=1e-4)
 
 
 def test_streams(speak):
@@ -155,18 +152,15 @@ def test_wrong_use_is_one_line(speak, tmp_path, words, message):
     assert not (tmp_path / "out.wav").exists()
 
 
-@pytest.mark.parametrize(
-    "option", ["--speaker", "--prompt", "--homophones", "--speaker-statistics"]
-)
+@pytest.mark.parametrize("option", sorted(OF_CHATTTS - {"--refine"}))
 def test_options_of_chattts_are_no_others(option, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["--model", "pocket", "--text", "Hello.", option, "x"]) == 1
     assert f"{option} is for ChatTTS" in capsys.readouterr().err
 
 
-def test_a_voice_of_chatterbox_is_no_speaker(speak, speaking_chattts, small_checkpoint):
-    voice = small_checkpoint / "conds.safetensors"
-    code, _, err = speak("--text", "hello", "--speaker", voice)
+def test_a_voice_of_chatterbox_is_no_speaker(speak):
+    code, _, err = speak("--text", "hello", "--speaker", POCKET_FOLDER / "conds.safetensors")
     assert code == 1
     assert "no saved voice of ChatTTS" in err
 
