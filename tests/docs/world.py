@@ -17,11 +17,14 @@ from mlx_chatterbox.audio.files import save_audio
 from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
 from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.runtime.folders import cache_folder
+from mlx_chatterbox.weights.chattts_files import PUBLISHED
 from mlx_chatterbox.weights.variants import variant_named
+from tests.chattts_reference import text
 from tests.docs.acceptance import scripts
 from tests.docs.pages import ROOT, Command, blocks
 from tests.longform.epubs import write_epub
 from tests.small import small_config
+from tests.speaking_chattts import write_speaking_chattts
 from tests.train.data import SENTENCES
 from tests.weights.hub_stand_in import Hub, hub_stand_in
 
@@ -89,6 +92,7 @@ INPUTS: dict[str, Callable[[Path], None]] = {
     "hello.wav": _recording(2.0, 4),
     "letter.txt": _text("Dear Ann,", "", "thank you for the book."),
     "book.epub": _book,
+    "spk_stat.txt": lambda path: path.write_text(text("speaker/stat_string"), encoding="utf-8"),
     "book.md": _text("# One", "", "Good morning.", "", "# Two", "", "Good night."),
     "rows.csv": _table,
     "letters": _letters,
@@ -185,6 +189,10 @@ def world(folder: Path) -> Iterator[World]:
             repository = variant_named(name).repo
             known = hub.repositories.get(repository)
             hub.add(repository, {**(known.files if known else {}), **files})
+        made = write_speaking_chattts(folder / "chattts")
+        paths = (path for path in made.rglob("*") if path.is_file())
+        files = {path.relative_to(made).as_posix(): path.read_bytes() for path in paths}
+        hub.add(PUBLISHED.repo, files)
         yield World(hub, _programs(folder / "programs"), cache)
 
 

@@ -117,7 +117,7 @@ class ChatTTSRequest:
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """When and how much a stream emits.
+    """Times and sizes of what a stream emits.
 
     Attributes:
         every: steps between two windows (upstream's `stream_batch`).
