@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HubError
-from ..models.config import CHATTTS_TYPE
 from ..runtime.device_argument import on_device
 from ..synthesis.request import Progress
-from ..weights.chattts_files import CONFIG_FILE, PUBLISHED
+from ..weights.chattts_files import PUBLISHED
 from ..weights.hub import (
     CHATTTS,
-    family_of,
+    holds_chattts,
     is_known,
     local_folder,
     repository_of,
@@ -33,7 +32,7 @@ def is_chattts(name: str | Path) -> bool:
             folder = resolve_texts(name)
         except HubError:
             return False  # loading reports it
-    return family_of(folder) == CHATTTS_TYPE or (folder / CONFIG_FILE).is_file()
+    return holds_chattts(folder)
 
 
 def open_any(

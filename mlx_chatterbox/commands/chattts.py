@@ -153,7 +153,7 @@ def job_settings(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -
     arguments.voice = next(iter(files.values()), None)
     own = {} if arguments.voice is not None else {"speaker": tts.speaker_string}
     # The texts of a job are written out piece by piece, in the language of each.
-    keeps = {"normalize": False} if arguments.normalize is False else {}
+    keeps = {"as_written": True} if arguments.normalize is False else {}
     arguments.normalize = None
     others = {name: value for name, value in settings.items() if name not in ("lang", "normalize")}
     return {**others, **own, **keeps}

@@ -138,6 +138,12 @@ def family_of(folder: Path) -> str | None:
     return kind if isinstance(kind, str) and kind in FAMILIES and "variant" in values else None
 
 
+def holds_chattts(folder: Path) -> bool:
+    """Tell whether a folder has a ChatTTS, converted or upstream's files, complete or not."""
+    files = (chattts_files.CONFIG_FILE, *chattts_files.WEIGHT_FILES)
+    return family_of(folder) == CHATTTS_TYPE or any((folder / name).is_file() for name in files)
+
+
 def is_own_configuration(folder: Path) -> bool:
     """Tell whether a folder has our configuration of a whole Chatterbox, perhaps no weights."""
     return family_of(folder) == MODEL_TYPE

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
+import subprocess
+import sys
 import threading
 import warnings
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +22,10 @@ from mlx_chatterbox.models.chattts.windows import sample_count
 from mlx_chatterbox.models.decoder.engine import DecodingEngine
 from mlx_chatterbox.voices.chattts.strings import decode_codes, decode_speaker, encode_speaker
 from mlx_chatterbox.watermark.detector import detect
+from mlx_chatterbox.weights.chattts_files import PUBLISHED
 from tests.chattts_reference import text as reference_text
 from tests.speaking_chattts import converted_speaking_chattts, write_speaking_chattts
+from tests.weights.hub_stand_in import hub_stand_in
 
 TEXTS = ["hello world.", "good morning", "what is your favorite food", "chat"]
 RANDOM = {"temperature": 1.0, "top_P": None, "top_K": None}
@@ -237,6 +243,44 @@ def test_refined_text_is_what_is_spoken(chat):
     assert result.outcomes[0].text == refined != "hello world"
     direct = chat.speak(refined, skip_refine_text=True, params_infer_code=codes())
     assert direct.tokens == result.tokens
+
+
+def test_a_folders_model_is_found(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert Chat().load()
+    assert Chat().download_models() == str(folder)
+    assert Chat().download_models(custom_path=".") == "."
+
+
+FIND = """
+from mlx_chatterbox.chattts import Chat
+print(Chat().download_models())
+print(Chat().download_models("huggingface", custom_path="cache"))
+"""
+
+
+def test_the_hubs_model_is_downloaded_once(tmp_path):
+    # A voice makes no model of the working folder.
+    (tmp_path / "anna.safetensors").write_bytes(b"")
+    with hub_stand_in() as hub:
+        hub.add(PUBLISHED.repo, dict.fromkeys(PUBLISHED.required, b"{}"))
+        environment = {**os.environ, **hub.environment(), "HF_HOME": str(tmp_path / "home")}
+
+        def find() -> subprocess.CompletedProcess:
+            settings = {"env": environment, "cwd": tmp_path, "capture_output": True, "text": True}
+            return subprocess.run([sys.executable, "-c", FIND], check=True, **settings)
+
+        runs = [find()]
+        requests = len(hub.requests)
+        runs.append(find())
+        assert len(hub.requests) == requests > 0
+    first, again = (Path(one) for one in runs[0].stdout.splitlines())
+    assert tmp_path / "home" in first.parents
+    assert "cache" in again.parts
+    assert all((tmp_path / again / name).is_file() for name in PUBLISHED.required)
+    assert "CC BY-NC 4.0" in runs[0].stderr
+    assert runs[1].stdout == runs[0].stdout
+    assert "CC BY-NC" not in runs[1].stderr
 
 
 def test_options_without_effect_are_named(folder):

@@ -12,6 +12,7 @@ from mlx_chatterbox.chattts import Chat
 from mlx_chatterbox.commands.chattts import OF_CHATTTS
 from mlx_chatterbox.generate import main
 from mlx_chatterbox.models.chattts.windows import sample_count
+from mlx_chatterbox.models.decoder.engine import DecodingEngine
 from mlx_chatterbox.voices.chattts.strings import encode_speaker
 from mlx_chatterbox.voices.chattts.voice import ChatTTSVoice
 from mlx_chatterbox.weights.hub import POCKET_FOLDER
@@ -190,3 +191,18 @@ def test_tables_and_books_have_one_voice(speak, statistics, tmp_path):
     tokens = [piece["tokens"] for piece in manifest["pieces"] if "tokens" in piece]
     assert {len(one) for one in tokens} == {4 * 6}
     assert "4 of them kept" in speak(*book, *speaker)[1]
+
+
+def test_rows_of_a_table_are_written_together(speak, statistics, monkeypatch):
+    steps = []
+    step = DecodingEngine.step
+    monkeypatch.setattr(DecodingEngine, "step", lambda self: steps.append(1) or step(self))
+    with open("rows.csv", "w", encoding="utf-8") as file:
+        file.write("text\n" + "hello world 5\n" * 4)
+    words = ("--batch", "rows.csv", "--speaker", "seed:1", "--speaker-statistics", statistics)
+    code, _, err = speak(*words, "--no-refine", "--no-normalize", "--output-dir", "spoken")
+    assert code == 0
+    assert len(steps) < 2 * 6
+    # Not written out, as asked for.
+    assert err.count("not read in row") == 4
+    assert "not read" not in speak(*words, "--no-refine", "--output-dir", "again")[2]

@@ -11,7 +11,7 @@ from ...checks.plain import shown
 from ...errors import SettingError
 from ...runtime.progress import Bars
 from ...weights.chattts import ChatTTSModel, load_chattts
-from ...weights.hub import CHATTTS, holds_model, on_this_machine, resolve_chattts
+from ...weights.hub import CHATTTS, holds_chattts, on_this_machine, resolve_chattts
 from ...weights.speaker_statistics import read_statistics
 
 HUGGINGFACE, LOCAL, CUSTOM = SOURCES = ("huggingface", "local", "custom")
@@ -33,7 +33,7 @@ def find_model(
     if source != HUGGINGFACE and custom_path is not None:
         # As a path, never as the name of a repository.
         return resolve_chattts(Path(custom_path))
-    if source == LOCAL and holds_model(Path.cwd()):
+    if source == LOCAL and holds_chattts(Path.cwd()):
         return Path.cwd()
     cache = custom_path if source == HUGGINGFACE else None
     here = None if force_redownload else on_this_machine(CHATTTS, cache)

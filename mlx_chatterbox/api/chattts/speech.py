@@ -94,6 +94,7 @@ class ChatTTSSpeech(ReportsLatest):
         seed: int | None = None,
         batch_size: int | None = None,
         normalize: bool | None = None,
+        as_written: bool = False,
         lexicon: Lexicon = None,
         homophones: str | Path | None = None,
         speed: float | None = None,
@@ -109,6 +110,7 @@ class ChatTTSSpeech(ReportsLatest):
             prompt: manners: "[speed_3]" of the speech, others of the refined text.
             temperature, top_p, top_k, repetition_penalty, max_new_tokens: of the speech.
             batch_size: most pieces that are written at a time.
+            as_written: as `normalize=False`; jobs keep it with the settings of their pieces.
             homophones: the file of a table, or "pinyin".
 
         Raises:
@@ -139,7 +141,7 @@ class ChatTTSSpeech(ReportsLatest):
         return CallArguments(
             lang=None if lang is None else lang.lower(),
             skip_refine_text=refine is False,
-            do_text_normalization=normalize is not False,
+            do_text_normalization=normalize is not False and not as_written,
             max_split_batch=MOST_TOGETHER if batch_size is None else batch_size,
             params_refine_text=RefineTextParams(prompt=of_text, show_tqdm=False),
             params_infer_code=InferCodeParams(
@@ -201,7 +203,9 @@ class ChatTTSSpeech(ReportsLatest):
             if voice is not None:
                 request = replace(request, voices=(voice,))
             requests.append(request)
-        return self.chat.speak_request(joined_requests(requests, finished)).waveforms
+        together = min(len(texts), common.get("batch_size") or MOST_TOGETHER)
+        joined = replace(joined_requests(requests, finished), together=together)
+        return self.chat.speak_request(joined).waveforms
 
 
 def joined_requests(
