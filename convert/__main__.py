@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_chatterbox.harmless import one_line
+from mlx_chatterbox.models.config import CHATTTS_TYPE
 from mlx_chatterbox.runtime.begin import CODE as INTERRUPTED
 from mlx_chatterbox.runtime.program import run_program
 
@@ -37,14 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_files(arguments: argparse.Namespace) -> None:
-    from mlx_chatterbox.weights.checkpoint import verify_folder
     from mlx_chatterbox.weights.hub import resolve
     from mlx_chatterbox.weights.manifest import check_manifest
+
+    from .families import check_loads
 
     folder = resolve(arguments.source)
     with _progress_bar() as progress:
         count = check_manifest(folder, progress)
-    verify_folder(folder)
+    check_loads(folder)
     print(f"{folder}: {count} files match the manifest, and the model loads.")
 
 
@@ -71,15 +73,19 @@ def _run(arguments: argparse.Namespace) -> None:
 def _convert(arguments: argparse.Namespace) -> None:
     from mlx_chatterbox.weights.atomic_folder import recover
     from mlx_chatterbox.weights.conversion.core import convert
-    from mlx_chatterbox.weights.conversion.recipes import RECIPES, uniform
+    from mlx_chatterbox.weights.conversion.recipes import RECIPES_OF, uniform
     from mlx_chatterbox.weights.hub import (
+        CHATTTS,
         is_known,
         local_folder,
+        repository_of,
         resolve,
         say_passed_over,
         speech_tokenizer,
         variant_called,
     )
+
+    from .families import family_in, refuse_for
 
     source, variant, repo = arguments.source, arguments.variant, None
     say_passed_over(source)
@@ -91,15 +97,19 @@ def _convert(arguments: argparse.Namespace) -> None:
         source = here
     elif named is not None:
         repo, variant = named.repo, variant or named.name
+    elif source == CHATTTS:
+        repo = repository_of(source)
     elif _looks_like_repository(source):
         repo = source
     if repo is not None:
         source = resolve(variant if _publishes(repo, variant) else source, arguments.t3)
+    family = family_in(source)
+    refuse_for(family, arguments)
     if arguments.recipe is not None:
-        recipe = RECIPES[arguments.recipe]
+        recipe = RECIPES_OF[family][arguments.recipe]
     elif arguments.quantize is not None:
         recipe = uniform(
-            arguments.quantize, arguments.group_size or 64, arguments.dtype or "float16"
+            arguments.quantize, arguments.group_size or 64, arguments.dtype or "float16", family
         )
     else:
         recipe = None  # the source's own
@@ -137,9 +147,9 @@ def _check(folder: Path, source: str | Path, settings: dict, arguments: argparse
         folder: the checkpoint under its temporary name.
         settings: of `convert`, but for the precision.
     """
-    from mlx_chatterbox.weights.checkpoint import verify_folder
+    from .families import check_loads, verify_folders
 
-    verify_folder(folder)
+    check_loads(folder)
     if not _verifies(arguments):
         return
     import tempfile
@@ -148,7 +158,7 @@ def _check(folder: Path, source: str | Path, settings: dict, arguments: argparse
     from mlx_chatterbox.weights.conversion.core import convert_folder
     from mlx_chatterbox.weights.manifest import update_manifest
 
-    from .verification import TEXTS, as_text, verify
+    from .verification import TEXTS, as_text
 
     print("verifying against the source in float32 ...", file=sys.stderr)
     # In the folder that is being made, so that it goes with it if the process is killed.
@@ -156,8 +166,10 @@ def _check(folder: Path, source: str | Path, settings: dict, arguments: argparse
         # Layers that are quantised in the source are dequantised.
         exact = {**settings, "dtype": "float32", "quantization": QuantizationConfig()}
         reference = convert_folder(source, Path(temporary) / "reference", **exact)
-        texts = TEXTS if _listens(folder, arguments) else ()
-        result = verify(reference, folder, positions=arguments.positions, word_errors=texts)
+        measured: dict = {"positions": arguments.positions}
+        if _listens(folder, arguments):
+            measured["word_errors"] = TEXTS
+        result = verify_folders(reference, folder, **measured)
     result.save(folder)
     update_manifest(folder)
     print(as_text(result))
@@ -171,12 +183,12 @@ def _listens(folder: Path, arguments: argparse.Namespace) -> bool:
     """Decide whether to count word errors; warn where they are wanted and cannot be counted."""
     if arguments.word_errors is not None:
         return arguments.word_errors
-    from mlx_chatterbox.models.config import ModelConfig
     from mlx_chatterbox.recognition.recogniser import MissingRecogniser, Recogniser
+    from mlx_chatterbox.weights.configuration import read_config
 
     from .model_card import is_pocket
 
-    if arguments.upload_repo is None or not is_pocket(ModelConfig.load(folder)):
+    if arguments.upload_repo is None or not is_pocket(read_config(folder)):
         return False
     try:
         Recogniser()
@@ -269,10 +281,9 @@ def summary(result: Conversion, verbose: bool = False) -> str:
     """
     from mlx_chatterbox.weights.conversion.components import as_text
 
-    voice = "with the built-in voice" if result.voice else "without a built-in voice"
     lines = [
         f"{result.folder}: {result.variant}, {result.tensors} tensors in {result.dtype}, "
-        f"{result.size / 1e6:.1f} MB, {voice}; from {result.layout}'s files",
+        f"{result.size / 1e6:.1f} MB, {_voices(result)}; from {result.layout}'s files",
         *(f"  {one_line(line)}" for line in as_text(result.components)),
         *(one_line(f"note: {note}") for note in result.notes),
     ]
@@ -287,6 +298,14 @@ def summary(result: Conversion, verbose: bool = False) -> str:
                 if (item.file, _pattern(item.key)) == (file, pattern)
             ]
     return "\n".join(lines)
+
+
+def _voices(result: Conversion) -> str:
+    """Describe the voices in a checkpoint; ChatTTS draws them from statistics."""
+    if result.variant == CHATTTS_TYPE:
+        own = "with" if result.statistics else "without"
+        return f"{own} statistics of speakers"
+    return "with the built-in voice" if result.voice else "without a built-in voice"
 
 
 def _pattern(key: str) -> str:

@@ -228,9 +228,9 @@ def token_distributions(t3, material: Material, cfg_weight: float) -> tuple[np.n
     for text, speech in material.sentences:
         logits = t3.teacher_forced_logits(conditioning, mx.array(text), mx.array(speech))
         rows = _float32(logits)
-        plain.append(_log_softmax(rows[0]))
+        plain.append(log_softmax(rows[0]))
         both = rows[0] if len(rows) == 1 else rows[0] + cfg_weight * (rows[0] - rows[1])
-        guided.append(_log_softmax(both))
+        guided.append(log_softmax(both))
     return np.concatenate(plain), np.concatenate(guided)
 
 
@@ -284,7 +284,7 @@ def _or_infinite(value) -> float:
     return float(value) if np.isfinite(value) else float("inf")
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
+def log_softmax(logits: np.ndarray) -> np.ndarray:
     logits = logits.astype(np.float64)
     logits = logits - logits.max(axis=-1, keepdims=True)
     return (logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))).astype(np.float32)

@@ -182,9 +182,9 @@ def _add_publishing(result: argparse.ArgumentParser) -> None:
     group.add_argument("--private", action="store_true", help="make a new repository private")
     group.add_argument(
         "--license",
-        default="mit",
         metavar="ID",
-        help="license in the model card, as the hub names it (default: %(default)s, upstream's)",
+        help="license in the model card, as the hub names it (default: upstream's, mit; of ChatTTS "
+        "cc-by-nc-4.0, which allows no other)",
     )
     group.add_argument(
         "--force-upload",

@@ -6,7 +6,6 @@ interrupted upload has sent, by their hashes, and they are not sent again.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 import sys
@@ -15,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_chatterbox.errors import CheckpointError, HubError
-from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.runtime.own_files import write_whole
 from mlx_chatterbox.weights.atomic_folder import recover
+from mlx_chatterbox.weights.configuration import read_config
 from mlx_chatterbox.weights.hub import is_converted
 from mlx_chatterbox.weights.hub_errors import why
 from mlx_chatterbox.weights.manifest import MANIFEST_NAME, check_manifest, update_manifest
@@ -81,7 +80,7 @@ def publish(
     private: bool = False,
     dry_run: bool = False,
     force: bool = False,
-    license: str = model_card.LICENSE,
+    license: str | None = None,
     say: Callable[[str], object] = print,
 ) -> Published:
     """Write the model card into a converted folder and upload it.
@@ -92,7 +91,7 @@ def publish(
         private: whether a new repository is private.
         dry_run: write the card and list the files, without any request to the hub.
         force: publish also what was not verified, or is out of bounds.
-        license: the hub's identifier of it, for the card.
+        license: the hub's identifier of it, for the card; None: upstream's.
         say: called with each warning and note for the user.
 
     Raises:
@@ -115,7 +114,7 @@ def publish(
     if refused:
         say(f"warning: {refused} Published anyway, because of --force-upload.")
     is_measured = verification is None or verification.has_word_errors
-    if not is_measured and is_pocket(ModelConfig.load(folder)):
+    if not is_measured and is_pocket(read_config(folder)):
         say(f"note: {model_card.NO_WORD_ERRORS}")
     if _hide_paths(folder) and listed:
         update_manifest(folder)
@@ -132,11 +131,13 @@ def publish(
     return Published(repo, url, files, card)
 
 
-def resumption(folder: str | Path, repo: str, *, private: bool, force: bool, license: str) -> str:
+def resumption(
+    folder: str | Path, repo: str, *, private: bool, force: bool, license: str | None
+) -> str:
     """Describe how to resume an upload that was interrupted; arguments as of `publish`."""
     words = [COMMAND, shlex.quote(str(folder)), "--upload-repo", repo]
     words += ["--private"] * private + ["--force-upload"] * force
-    words += ["--license", license] if license != model_card.LICENSE else []
+    words += ["--license", license] if license is not None else []
     return (
         f"The model is complete in {folder}; `{' '.join(words)}` resumes the upload, without the "
         "files that have arrived."
@@ -163,11 +164,12 @@ def published_files(folder: Path) -> dict[str, int]:
 
 def _hide_paths(folder: Path) -> bool:
     """Remove paths on this machine from `config.json`; return whether there were any."""
-    config = ModelConfig.load(folder)
+    config = read_config(folder)
     shown = model_card.public(config.source)
     if shown == config.source:
         return False
-    dataclasses.replace(config, source=shown).save(folder)
+    config.source = shown
+    config.save(folder)
     return True
 
 

@@ -190,8 +190,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> None:
-    from mlx_chatterbox.weights.hub import resolve
+    from mlx_chatterbox.weights.hub import refuse_chattts, resolve
 
+    refuse_chattts(arguments.model)
     recordings = [piece for path in arguments.recordings for piece in _pieces(path)]
     print("part | precision | MB | equal tokens | voice cosine | speaker cosine")
     for row in measure(resolve(arguments.model), recordings or _made_up(), arguments.bits):

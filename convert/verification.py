@@ -19,7 +19,7 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is fo
 from mlx_chatterbox._version import __version__
 from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.models.config import GenerationConfig, ModelConfig
+from mlx_chatterbox.models.config import CHATTTS_TYPE, MODEL_TYPE, GenerationConfig, ModelConfig
 from mlx_chatterbox.parity.compare import relative_rms
 from mlx_chatterbox.parity.inputs.make import Sizes, make_inputs
 from mlx_chatterbox.parity.mlx.backend import compute_with
@@ -27,7 +27,7 @@ from mlx_chatterbox.runtime.own_files import write_whole
 from mlx_chatterbox.voices.voice import Voice
 from mlx_chatterbox.weights.checkpoint import Checkpoint, load_converted
 from mlx_chatterbox.weights.conversion.bounds import BOUNDS, Bounds, precision_name
-from mlx_chatterbox.weights.hub import weight_files
+from mlx_chatterbox.weights.hub import family_of, weight_files
 from mlx_chatterbox.weights.manifest import sha256
 
 from .measures import (
@@ -62,6 +62,10 @@ TOKENS = "s3_tokenizer/tokens"
 # A verification must have all of these, each with its bound.
 WHOLE = ("next token", "mel", "waveform", "spectrum")
 REQUIRED = (*OUTPUTS, TOKENS, *WHOLE)
+CHATTTS_REQUIRED = (
+    *("gpt/code/hidden", "decoder/mel", "dvae/mel", "vocos/waveform", "dvae/encoded_ids"),
+    *("next text token", "next code", "mel", "spectrum"),
+)
 WORD_ERRORS = "word error rate"
 # Inputs of stages without weights, and of greedy decoding, where one other token changes all later.
 _UNUSED = ("audio/ref_24k", "sampler", "t3/greedy_steps")
@@ -92,6 +96,7 @@ class Verification:
         spoken: number of speech tokens that S3Gen synthesised.
         weights: SHA-256 of each weight file, which identify the verified model.
         versions: of the software that computed it.
+        family: model type of the verified model.
     """
 
     precision: str
@@ -100,6 +105,7 @@ class Verification:
     spoken: int
     weights: Mapping[str, str]
     versions: Mapping[str, str] = field(default_factory=dict)
+    family: str = MODEL_TYPE
 
     @property
     def holds(self) -> bool:
@@ -109,7 +115,8 @@ class Verification:
     def missing(self) -> tuple[str, ...]:
         """List the required figures that were not measured, or have no bound."""
         judged = {row.name for row in self.rows if row.bound is not None}
-        return tuple(name for name in REQUIRED if name not in judged)
+        required = CHATTTS_REQUIRED if self.family == CHATTTS_TYPE else REQUIRED
+        return tuple(name for name in required if name not in judged)
 
     @property
     def has_word_errors(self) -> bool:
@@ -157,11 +164,14 @@ class Verification:
                 )
                 for row in document["rows"]
             )
-            result = cls(rows=rows, **{key: document[key] for key in _SAVED})
+            family = document.get("family", MODEL_TYPE)  # which older ones do not state
+            result = cls(rows=rows, family=family, **{key: document[key] for key in _SAVED})
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}.") from None
         if result.weights != weight_hashes(folder):
             raise CheckpointError(f"{path} verifies other weights than those in {folder}.")
+        if result.family != family_of(folder):
+            raise CheckpointError(f"{path} verifies another kind of model than {folder} holds.")
         return result
 
 
@@ -268,10 +278,9 @@ class ReferenceResults:
             *_whole_rows(distance(self.outputs, outputs), bounds),
             *_word_rows(self.word_errors, word_errors, bounds),
         )
-        versions = {"mlx-chatterbox": __version__, "mlx": _mlx_version()}
         spoken = len(self.material.spoken)
         return Verification(
-            name, rows, self.material.positions, spoken, weight_hashes(folder), versions
+            name, rows, self.material.positions, spoken, weight_hashes(folder), software()
         )
 
 
@@ -342,10 +351,11 @@ def word_error_rate(
     return count_word_errors(texts, speak, listen).rate
 
 
-def _mlx_version() -> str:
+def software() -> dict[str, str]:
+    """List the versions of the software that verifies."""
     import mlx.core as mx
 
-    return mx.__version__
+    return {"mlx-chatterbox": __version__, "mlx": mx.__version__}
 
 
 def _plain(values: np.ndarray) -> np.ndarray:

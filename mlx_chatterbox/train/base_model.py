@@ -13,6 +13,7 @@ from ..weights.hub import (
     is_own_configuration,
     local_folder,
     on_this_machine,
+    refuse_chattts,
     resolve,
     say_passed_over,
     variant_called,
@@ -66,7 +67,9 @@ def find(config: TrainConfig) -> Path | None:
         say_passed_over(model.base_model)
     folder = _local(model)
     if folder is not None:
+        refuse_chattts(folder)
         return folder
+    refuse_chattts(model.source)
     variant = published(model)
     if variant is not None:
         return on_this_machine(variant.name, model.cache_dir)

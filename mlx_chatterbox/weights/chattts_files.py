@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from .hub_files import HubFiles
+from .shards import is_there
 
 CONFIG_FILE = "asset/gpt/config.json"
 GPT_FILE = "asset/gpt/model.safetensors"
@@ -29,3 +32,10 @@ PUBLISHED = HubFiles(
     terms="ChatTTS's weights are licensed CC BY-NC 4.0: not for commercial use, and whoever passes "
     "them on names their makers (https://creativecommons.org/licenses/by-nc/4.0/).",
 )
+
+
+def holds_chattts(folder: Path) -> bool:
+    """Tell whether a folder has any of ChatTTS's own files."""
+    return any(is_there(folder / name) for name in WEIGHT_FILES) or (
+        (folder / CONFIG_FILE).is_file()
+    )

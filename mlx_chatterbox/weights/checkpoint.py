@@ -36,6 +36,7 @@ from .hub import (
     is_own_configuration,
     local_folder,
     on_this_machine,
+    refuse_chattts,
     resolve,
     resolve_texts,
     speech_tokenizer,
@@ -199,6 +200,7 @@ def load(
     """
     if dtype is not None and dtype not in DTYPES:
         raise CheckpointError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
+    refuse_chattts(name)
     named = variant_called(name)
     fetched = local_folder(name) is None
     folder = resolve(name, t3_file)
@@ -277,6 +279,7 @@ def read_text_model(name: str | Path) -> tuple[ModelConfig, Tokenizer | None]:
     Raises:
         CheckpointError, HubError: see `load`.
     """
+    refuse_chattts(name)
     variant = variant_called(name)
     folder = local_folder(name)
     if folder is None and variant is not None:

@@ -149,6 +149,19 @@ def is_own_configuration(folder: Path) -> bool:
     return family_of(folder) == MODEL_TYPE
 
 
+def refuse_chattts(name: str | Path) -> None:
+    """Raise CheckpointError if a name or folder is ChatTTS; nothing is downloaded for that."""
+    if (folder := local_folder(name)) is not None:
+        is_chattts = family_of(folder) == CHATTTS or chattts_files.holds_chattts(folder)
+    else:
+        is_chattts = not is_path(name) and repository_of(str(name)) == chattts_files.PUBLISHED.repo
+    if is_chattts:
+        raise CheckpointError(
+            f"{name} is ChatTTS, and this takes Chatterbox alone; ChatTTS speaks by "
+            "mlx_chatterbox.chattts.Chat, or --model chattts where a command has it."
+        )
+
+
 def variant_called(name: str | Path) -> Variant | None:
     """Look up the variant that a user's name means; None for folders and repositories."""
     if isinstance(name, Path):
@@ -223,6 +236,8 @@ def resolve_chattts(name: str | Path, cache_dir: str | Path | None = None) -> Pa
 def _hub_files(name: str, repository: str, t3_file: str | None = None) -> HubFiles:
     """State what to download: a known model's files, all that may be a model's of another's."""
     if repository == chattts_files.PUBLISHED.repo:
+        if t3_file is not None:
+            raise CheckpointError(f"{name} is ChatTTS, which has no T3 ({t3_file}).")
         return chattts_files.PUBLISHED
     variant = _variant_of(name, repository)
     if variant is None:

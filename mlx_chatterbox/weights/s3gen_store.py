@@ -26,6 +26,7 @@ from .hub import (
     is_converted,
     is_known,
     local_folder,
+    refuse_chattts,
     repository_of,
     say_passed_over,
     speech_tokenizer,
@@ -110,6 +111,8 @@ def _read(
     path = Path(name).expanduser()
     is_file = path.is_file() and not is_known(name)
     say_passed_over(name)
+    if not is_file:
+        refuse_chattts(name)
     folder = path.parent if is_file else local_folder(name)
     if folder is None:
         folder = _downloaded(str(name))

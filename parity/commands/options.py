@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mlx_chatterbox.models.config import CHATTTS_TYPE
 from mlx_chatterbox.runtime.number_options import whole
 
 from ..errors import ParityError
@@ -16,6 +17,16 @@ def variant(command: argparse.ArgumentParser, default: str | None = "english") -
     """Add `--variant`; with default None it is what the given weights are."""
     shown = "default: english, or that of the weights" if default is None else "default: english"
     command.add_argument("--variant", type=known_variant, default=default, help=shown)
+
+
+def any_model(command: argparse.ArgumentParser) -> None:
+    """Add `--variant` with ChatTTS, which is no variant of Chatterbox."""
+    command.add_argument(
+        "--variant",
+        type=lambda text: text if text == CHATTTS_TYPE else known_variant(text),
+        default="english",
+        help=f"of Chatterbox, or {CHATTTS_TYPE} (default: english)",
+    )
 
 
 def t3_file(command: argparse.ArgumentParser) -> None:

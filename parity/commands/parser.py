@@ -106,8 +106,14 @@ def _add_makers(commands) -> None:
         description="Fills upstream's files from a seeded generator; activations are of order one.",
     )
     fabricate.add_argument("output", metavar="OUTPUT", type=Path, help="folder to make")
-    options.variant(fabricate)
+    options.any_model(fabricate)
     options.seed(fabricate)
+    fabricate.add_argument(
+        "--small",
+        action="store_true",
+        help="few layers and narrow ones, to try a command in seconds; vocabularies and rates are "
+        "the published ones",
+    )
     fabricate.add_argument(
         "--weight-norm",
         choices=("parametrizations", "g_v"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 
@@ -16,8 +17,17 @@ from safetensors.numpy import save_file
 from scipy.signal import get_window
 
 from mlx_chatterbox.models.chattts.config import ChatTTSConfig
-from mlx_chatterbox.weights.chattts_files import CONFIG_FILE
+from mlx_chatterbox.models.config import CHATTTS_TYPE
+from mlx_chatterbox.voices.chattts.strings import SPEAKER_SIZE
+from mlx_chatterbox.weights.chattts_files import CONFIG_FILE, STATISTICS_FILE, TOKENIZER_FILES
 from mlx_chatterbox.weights.conversion.chattts_layout import layout
+from mlx_chatterbox.weights.formats.torch_zip import write_tensor
+
+from ..whole_file import whole_file, write_text
+from .chattts_tokenizer import tokenizer_files
+from .checkpoint import STAMP
+
+Progress = Callable[[int, int], None]
 
 _WINDOWS = ("spectrogram.window", "istft.window")
 _FILTERS = "mel_scale.fb"
@@ -69,16 +79,65 @@ def _is_layer_scale(key: str) -> bool:
     return name == "gamma" or (name == "weight" and parent.isdigit())
 
 
-def write(folder: Path, config: ChatTTSConfig, seed: int) -> None:
-    """Write the five files of tensors and the GPT's configuration."""
-    for file, shapes in layout(config).items():
+def fabricate_chattts(
+    folder: str | Path,
+    config: ChatTTSConfig | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a whole folder of ChatTTS's own files: weights, tokenizer, statistics of speakers.
+
+    Args:
+        folder: where to; made if it is not there.
+        config: of another size than the published.
+        seed: the same seed gives the same bytes.
+        progress: called with bytes written and bytes in all.
+
+    Returns:
+        The folder.
+    """
+    folder, config = Path(folder), config or ChatTTSConfig()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / STAMP).unlink(missing_ok=True)
+    write(folder, config, seed, progress)
+    for name, text in tokenizer_files().items():
+        path = folder / TOKENIZER_FILES[name]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    with whole_file(folder / STATISTICS_FILE) as temporary:
+        write_tensor(temporary, statistics(seed))
+    write_text(folder / STAMP, json.dumps({"variant": CHATTTS_TYPE, "seed": seed}) + "\n")
+    return folder
+
+
+def statistics(seed: int) -> np.ndarray:
+    """Draw statistics of speakers, (1536,) float32: deviations, then means."""
+    random = np.random.default_rng(seed)
+    std, mean = random.uniform(1.0, 16.0, SPEAKER_SIZE), random.uniform(-9.0, 9.0, SPEAKER_SIZE)
+    return np.concatenate([std, mean]).astype(np.float16).astype(np.float32)
+
+
+def write(folder: Path, config: ChatTTSConfig, seed: int, progress: Progress | None = None) -> None:
+    """Write the five files of tensors and the GPT's configuration.
+
+    Args:
+        progress: called with bytes written and bytes in all.
+    """
+    files = layout(config)
+    total = sum(4 * prod(shape) for shapes in files.values() for shape in shapes.values())
+    done = 0
+    for file, shapes in files.items():
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {
-            key: np.ascontiguousarray(value(file, key, shape, seed, config.sample_rate))
-            for key, shape in shapes.items()
-        }
-        save_file(tensors, path, {"format": "pt"})
+        tensors = {}
+        for key, shape in shapes.items():
+            tensor = value(file, key, shape, seed, config.sample_rate)
+            tensors[key] = np.ascontiguousarray(tensor)
+            done += tensor.nbytes
+            if progress is not None:
+                progress(done, total)
+        with whole_file(path) as temporary:
+            save_file(tensors, temporary, {"format": "pt"})
     gpt = config.gpt
     values = {
         "model_type": "llama",

@@ -21,6 +21,24 @@ _WORDS = (
 _PUNCTUATION = "!\"'(),-.:;?，。、！？：；"
 
 
+def tokenizer_files() -> dict[str, str]:
+    """Texts of the tokenizer's files by name; the two beside `tokenizer.json` repeat its marks."""
+    names = {
+        "unk_token": "[UNK]",
+        "sep_token": "[SEP]",
+        "pad_token": "[PAD]",
+        "cls_token": "[CLS]",
+        "mask_token": "[MASK]",
+    }
+    special = {**names, "additional_special_tokens": list(_tokens())}
+    settings = {**special, "tokenizer_class": "BertTokenizer", "do_lower_case": True}
+    return {
+        "tokenizer.json": tokenizer_json(),
+        "tokenizer_config.json": json.dumps(settings, indent=2) + "\n",
+        "special_tokens_map.json": json.dumps(special, indent=2) + "\n",
+    }
+
+
 def tokenizer_json() -> str:
     """The text of `tokenizer.json`; as upstream's very likely does, it cuts and pads texts."""
     added = {**_BERT, **{_SIZE + i: token for i, token in enumerate(_tokens())}}

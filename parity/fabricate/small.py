@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from mlx_chatterbox.models.chattts.config import (
+    BodyConfig,
+    ChatTTSConfig,
+    DVAEConfig,
+    GPTConfig,
+    VocosConfig,
+)
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.models.s3gen.config import CAMPPlusConfig, S3GenConfig, chatterbox_hift
 from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerConfig
@@ -72,4 +79,21 @@ def small_s3gen(meanflow: bool = False) -> S3GenConfig:
         speaker_encoder=CAMPPlusConfig(
             head_channels=4, growth_rate=8, init_channels=16, block_layers=[2, 1, 1]
         ),
+    )
+
+
+def small_chattts_config() -> ChatTTSConfig:
+    """Configuration of a ChatTTS whose vocabulary, speakers and rates are the published ones."""
+    return ChatTTSConfig(
+        gpt=GPTConfig(intermediate_size=128, num_hidden_layers=2),
+        decoder=BodyConfig(bottleneck=16, hidden_channels=24, num_layers=2),
+        dvae=DVAEConfig(
+            decoder=BodyConfig(
+                in_channels=32, bottleneck=16, hidden_channels=24, out_channels=24, num_layers=2
+            ),
+            encoder=BodyConfig(
+                in_channels=48, bottleneck=16, hidden_channels=24, out_channels=64, num_layers=2
+            ),
+        ),
+        vocos=VocosConfig(hidden_channels=32, inner_channels=48, num_layers=2),
     )

@@ -17,18 +17,12 @@ from ..chattts_files import (
     TOKENIZER_FILES,
     TOKENIZER_NAME,
     WEIGHT_FILES,
+    holds_chattts,
 )
 from .chattts import check_plan, read_gpt_config
 from .chattts_layout import config_of
 from .model_source import UPSTREAM, Source, first_present
 from .sources import open_weights
-
-
-def holds_chattts(folder: Path) -> bool:
-    """Tell whether a folder has any of ChatTTS's own files."""
-    return any(is_there(folder / name) for name in WEIGHT_FILES) or (
-        (folder / CONFIG_FILE).is_file()
-    )
 
 
 def chattts_source(folder: Path) -> Source:
@@ -67,6 +61,7 @@ def _refuse_incomplete(folder: Path) -> None:
     missing = [name for name in WEIGHT_FILES if not is_there(folder / name)]
     missing += [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise CheckpointError(f"{folder} is no whole ChatTTS: it lacks {', '.join(missing)}.")
+        hint = f" Name {folder.parent}." if holds_chattts(folder.parent) else ""
+        raise CheckpointError(f"{folder} is no whole ChatTTS: it lacks {', '.join(missing)}.{hint}")
     for name in (*WEIGHT_FILES, *names):
         refuse_pointer(folder / name)

@@ -130,18 +130,30 @@ def config_of(gpt: GPTConfig, files: Mapping[str, Shapes]) -> ChatTTSConfig:
         CheckpointError: the tensors are not those of one model.
     """
     fitting: list[tuple[int, int, ChatTTSConfig]] = []
+    failures = []
     for candidate in (lambda: _read_off(gpt, files), lambda: ChatTTSConfig(gpt=gpt)):
         try:
             config = candidate()
-        except (CheckpointError, KeyError, IndexError) as error:
-            failure = error
-            continue
-        fitting.append((_unlike(config, files), len(fitting), config))
+        except CheckpointError as error:
+            failures.append(error)
+        except IndexError:
+            failures.append(CheckpointError("a tensor has too few dimensions."))
+        else:
+            fitting.append((_unlike(config, files), len(fitting), config))
     if not fitting:
-        raise CheckpointError(
-            f"the sizes of ChatTTS's networks do not fit each other: {failure}"
-        ) from None
+        raise CheckpointError(f"the sizes of ChatTTS's networks are not clear: {failures[0]}")
     return min(fitting, key=lambda row: row[:2])[2]
+
+
+class _File(dict):
+    """Shapes of a file's tensors by key; a missing one is named."""
+
+    def __init__(self, name: str, shapes: Shapes):
+        super().__init__(shapes)
+        self._name = name
+
+    def __missing__(self, key: str):
+        raise CheckpointError(f"{self._name} lacks {key}.")
 
 
 def _unlike(config: ChatTTSConfig, files: Mapping[str, Shapes]) -> int:
@@ -154,7 +166,9 @@ def _unlike(config: ChatTTSConfig, files: Mapping[str, Shapes]) -> int:
 
 
 def _read_off(gpt: GPTConfig, files: Mapping[str, Shapes]) -> ChatTTSConfig:
-    decoder, codes, vocoder = (files[name] for name in (DECODER_FILE, DVAE_FILE, VOCOS_FILE))
+    decoder, codes, vocoder = (
+        _File(name, files[name]) for name in (DECODER_FILE, DVAE_FILE, VOCOS_FILE)
+    )
     groups = _count(codes, "vq_layer.quantizer.rvqs.")
     published = DVAEConfig()
     dvae = DVAEConfig(

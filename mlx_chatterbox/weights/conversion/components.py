@@ -8,13 +8,14 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlx_chatterbox.models.config import ModelConfig
+from mlx_chatterbox.models.config import CheckpointConfig
 from mlx_chatterbox.weights.quantization import Precision, group_that_fits, stored_shapes
 
 if TYPE_CHECKING:
     from ..formats.safetensors_file import TensorInfo
 
-# In the order of synthesis; the last three are needed only to read recordings.
+# In the order of synthesis; Chatterbox's last three are needed only to read recordings. ChatTTS's
+# networks come after.
 READING = {
     "speech tokenizer": "s3_tokenizer.*",
     "voice encoder": "ve.*",
@@ -25,6 +26,10 @@ COMPONENTS = {
     "S3Gen's flow": "s3gen.flow.*",
     "vocoder": "s3gen.mel2wav.*",
     **READING,
+    "GPT": "gpt.*",
+    "decoder": "decoder.*",
+    "DVAE": "dvae.*",
+    "Vocos": "vocos.*",
 }
 Components = dict[str, dict[str, int]]
 
@@ -51,7 +56,7 @@ def by_component(stored: Iterable[tuple[str, str, int]]) -> Components:
     }
 
 
-def components_of(folder: Path, config: ModelConfig) -> Components:
+def components_of(folder: Path, config: CheckpointConfig) -> Components:
     """Sum up a converted folder's bytes as `by_component`, from the headers of its files."""
     from ..formats.safetensors_file import DTYPES
 
@@ -77,16 +82,16 @@ def _headers(folder: Path) -> dict[str, TensorInfo]:
     return tensors
 
 
-def cost_of_reading(folder: Path, config: ModelConfig) -> tuple[int, int] | None:
+def cost_of_reading(folder: Path, config: CheckpointConfig) -> tuple[int, int] | None:
     """Compute how many bytes it costs that the speech tokenizer is not quantised.
 
     Returns:
         The bits of the other linear layers, and the bytes that the speech tokenizer would save with
-        as many; None if nothing is quantised, or the speech tokenizer is too.
+        as many; None if nothing is quantised, the speech tokenizer is too, or there is none.
     """
     bits = [rule["bits"] for rule in config.quantization.rules if "bits" in rule]
     own = {k: v for k, v in _headers(folder).items() if component_of(k) == "speech tokenizer"}
-    if not bits or any(key.endswith(".scales") for key in own):
+    if not bits or not own or any(key.endswith(".scales") for key in own):
         return None
     more = 0
     for key, info in own.items():

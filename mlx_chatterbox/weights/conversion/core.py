@@ -63,6 +63,7 @@ class Conversion:
         notes: for the user, about the source and about files that were removed.
         shared: bytes of the weights that were in the shared folder already.
         components: bytes by network and precision.
+        statistics: whether there are statistics of speakers (ChatTTS).
     """
 
     folder: Path
@@ -76,6 +77,7 @@ class Conversion:
     notes: tuple[str, ...] = ()
     shared: int = 0
     components: Components = field(default_factory=dict)
+    statistics: bool = False
 
 
 def convert_folder(source: str | Path, output: str | Path, **settings) -> Path:
@@ -189,6 +191,7 @@ def convert(
         notes=(*model.notes(todo), *removed),
         shared=linked,
         components=job.components,
+        statistics=model.statistics is not None or STATISTICS_NAME in model.texts,
     )
 
 

@@ -18,7 +18,8 @@ from mlx_chatterbox.models.config import CHATTTS_TYPE, CONFIG_NAME, FAMILIES
 from mlx_chatterbox.weights.hub import family_of, is_converted
 from mlx_chatterbox.weights.shards import is_there
 
-from .chattts_folder import chattts_source, holds_chattts
+from ..chattts_files import holds_chattts
+from .chattts_folder import chattts_source
 from .community_folder import community_source
 from .model_source import COMMUNITY, OURS, UPSTREAM, Source
 from .own_folder import own_source

@@ -8,7 +8,10 @@ heads and embeddings more. Each bit less makes the divergence about four times a
 F0's last layer alone to 8 bits moves the spectrum by half a dB and saves nothing: it stays float32.
 Networks that are needed only to read recordings were measured by `python -m convert.reading`: the
 voice encoder, the speaker encoder and the last step of the speech tokenizer are small and stay
-float32; the rest of the tokenizer stays float16, as fewer bits change its tokens. Imports no
+float32; the rest of the tokenizer stays float16, as fewer bits change its tokens.
+
+ChatTTS's GPT is treated as T3 is: its projections get few bits, its heads and embeddings more. What
+makes sound of hidden states and codes stays float16, and what reads recordings float32. Imports no
 network.
 """
 
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlx_chatterbox.models.config import QuantizationConfig
+from mlx_chatterbox.models.config import CHATTTS_TYPE, MODEL_TYPE, QuantizationConfig
 
 GROUP_SIZE = 64
 
@@ -33,6 +36,11 @@ T3_PROJECTIONS = "t3.tfmr.*"
 # Heads, embeddings, conditioning.
 T3_REST = "t3.*"
 FLOW = "s3gen.flow.*"
+GPT_PROJECTIONS = "gpt.model.*"
+# Heads, embeddings.
+GPT_REST = "gpt.*"
+# Needed only to read recordings (its codes would change), and the scale of its mel spectra.
+DVAE_READING = ("dvae.encoder.*", "dvae.downsample_conv.*", "dvae.quantizer.*", "dvae")
 # Needed only to read recordings; every token that fewer bits change is audible in the voice.
 SPEECH_TOKENIZER = "s3_tokenizer.*"
 
@@ -62,6 +70,10 @@ def _bits(layers: str, bits: int, group_size: int = GROUP_SIZE) -> dict:
     return {"layers": layers, "bits": bits, "group_size": group_size}
 
 
+def _float32(patterns: tuple[str, ...]) -> list[dict]:
+    return [{"layers": layers, "dtype": "float32"} for layers in patterns]
+
+
 def _unquantized(dtype: str = "float16") -> list[dict]:
     """Make the rules of layers that are never quantised.
 
@@ -69,7 +81,7 @@ def _unquantized(dtype: str = "float16") -> list[dict]:
     """
     own = "float32" if dtype == "float32" else "float16"
     return [
-        *({"layers": layers, "dtype": "float32"} for layers in ALWAYS_FLOAT32),
+        *_float32(ALWAYS_FLOAT32),
         {"layers": SPEECH_TOKENIZER, "dtype": own},
     ]
 
@@ -111,17 +123,46 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def uniform(bits: int, group_size: int = GROUP_SIZE, dtype: str = "float16") -> Recipe:
+CHATTTS_RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        RECIPES["exact"],
+        Recipe(
+            "balanced",
+            "the GPT's projections in 6 bits, its heads and embeddings in 8, decoders and vocoder "
+            "in float16, what reads recordings in float32",
+            "float16",
+            (*_float32(DVAE_READING), _bits(GPT_PROJECTIONS, 6), _bits(GPT_REST, 8)),
+        ),
+        Recipe(
+            "small",
+            "the GPT's projections in 4 bits, its heads and embeddings in 8, decoders and vocoder "
+            "in float16, what reads recordings in float32",
+            "float16",
+            (*_float32(DVAE_READING), _bits(GPT_PROJECTIONS, 4, 32), _bits(GPT_REST, 8)),
+        ),
+    )
+}
+# By the family of models.
+RECIPES_OF = {MODEL_TYPE: RECIPES, CHATTTS_TYPE: CHATTTS_RECIPES}
+
+
+def uniform(
+    bits: int, group_size: int = GROUP_SIZE, dtype: str = "float16", family: str = MODEL_TYPE
+) -> Recipe:
     """Make a recipe with the same bits for all linear layers and embeddings that may be quantised.
 
     Args:
         dtype: of the other tensors.
+        family: model type of the checkpoint.
     """
-    layers = (T3_REST, FLOW)
     name = f"{bits}bit"
     about = f"linear layers and embeddings in {bits} bits, groups of {group_size}"
-    rules = (*_unquantized(dtype), *(_bits(of, bits, group_size) for of in layers))
-    return Recipe(name, about, dtype, rules)
+    if family == CHATTTS_TYPE:
+        own = [*_float32(DVAE_READING), _bits(GPT_REST, bits, group_size)]
+    else:
+        own = [*_unquantized(dtype), *(_bits(of, bits, group_size) for of in (T3_REST, FLOW))]
+    return Recipe(name, about, dtype, tuple(own))
 
 
 def plain(dtype: str) -> Recipe:

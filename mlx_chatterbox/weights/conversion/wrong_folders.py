@@ -8,6 +8,7 @@ from pathlib import Path
 from mlx_chatterbox.checks.git_lfs import refuse_pointer
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import CONFIG_NAME
+from mlx_chatterbox.weights.chattts_files import holds_chattts
 from mlx_chatterbox.weights.hub import holds_model
 from mlx_chatterbox.weights.shards import is_there
 
@@ -109,6 +110,11 @@ def _t3_alone(folder: Path) -> str:
     return ""
 
 
+def _part_of_chattts(folder: Path) -> str:
+    within = next((above for above in folder.parents[:2] if holds_chattts(above)), None)
+    return "" if within is None else f"It is a part of ChatTTS: name the folder {within}."
+
+
 def _one_deeper(folder: Path) -> str:
     inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and holds_model(path)]
     return f"A model may be in {', '.join(str(path) for path in inner[:3])}." if inner else ""
@@ -121,8 +127,8 @@ def _recordings(folder: Path) -> str:
 
 
 _LOOKS: tuple[Callable[[Path], str], ...] = (
-    _training_checkpoint, _unfinished_run, _hub_cache, _adapter, _foreign_format, _t3_alone,
-    _one_deeper, _recordings,
+    _training_checkpoint, _unfinished_run, _hub_cache, _adapter, _part_of_chattts, _foreign_format,
+    _t3_alone, _one_deeper, _recordings,
 )  # fmt: skip
 
 

@@ -41,6 +41,16 @@ def write_state_dict(
         archive.writestr(_entry("version"), b"3\n")
 
 
+def write_tensor(path: str | Path, value: np.ndarray) -> None:
+    """Write one tensor, float32 or int64, as `torch.save` writes it by itself."""
+    parts = [pickle.PROTO, b"\x02", *_tensor(0, value.shape, str(value.dtype)), pickle.STOP]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_entry("data.pkl"), b"".join(parts))
+        archive.writestr(_entry("byteorder"), b"little")
+        archive.writestr(_entry("data/0"), np.ascontiguousarray(value).tobytes())
+        archive.writestr(_entry("version"), b"3\n")
+
+
 def _entry(name: str) -> zipfile.ZipInfo:
     return zipfile.ZipInfo(f"archive/{name}", date_time=_EPOCH)
 
