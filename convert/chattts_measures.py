@@ -124,9 +124,9 @@ def compute_chattts(
     hidden = np.concatenate([states for _, states in spoken])[: material.steps]
     codes = np.concatenate([ids[-count:] for ids, count in material.spoken])[: material.steps]
     mel = _float32(networks.decoder(mx.array(hidden)[None])[0])
-    given = mel
+    of_reference = mel
     if reference is not None:
-        given = _float32(networks.decoder(mx.array(reference.hidden)[None])[0])
+        of_reference = _float32(networks.decoder(mx.array(reference.hidden)[None])[0])
     before = mel if reference is None else reference.mel
     return ChatTTSOutputs(
         text=np.concatenate(text),
@@ -134,7 +134,7 @@ def compute_chattts(
         hidden=hidden,
         mel=mel,
         waveform=_float32(networks.vocos(mx.array(mel)[None])[0]),
-        given_mel=given,
+        given_mel=of_reference,
         given_waveform=_float32(networks.vocos(mx.array(before)[None])[0]),
         codes_mel=_float32(networks.dvae.decode(mx.array(codes)[None])[0]),
         encoded=np.array(networks.dvae.encode(mx.array(material.recording))),

@@ -1,4 +1,4 @@
-"""What the converter does differently for each family of models."""
+"""Differences of the converter between the families of models."""
 
 from __future__ import annotations
 
