@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from mlx_chatterbox.chattts import Chat
 from mlx_chatterbox.models.chattts.config import ChatTTSConfig
 from mlx_chatterbox.models.chattts.requests import CodeRow, TextRow
 from mlx_chatterbox.models.chattts.sampling import ChatTTSSampling
@@ -21,7 +22,9 @@ from mlx_chatterbox.models.decoder.cache import RowCache
 from mlx_chatterbox.models.decoder.engine import DecodingEngine
 from mlx_chatterbox.parity.fabricate import chattts as fabricate
 from mlx_chatterbox.parity.mlx.chattts import outputs
-from mlx_chatterbox.weights.chattts import load_upstream
+from mlx_chatterbox.text.chattts.tokenizer import ChatTTSTokenizer
+from mlx_chatterbox.weights.chattts import ChatTTSModel, load_upstream
+from mlx_chatterbox.weights.chattts_files import TOKENIZER_FILES, TOKENIZER_NAME
 
 pytestmark = pytest.mark.slow
 
@@ -31,14 +34,21 @@ CLOSE = 2e-5
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory):
+def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chattts")
-    fabricate.write(folder, ChatTTSConfig(), seed=2)
+    fabricate.fabricate_chattts(folder, seed=2)
     config, networks = load_upstream(folder)
     assert config == ChatTTSConfig()
+    mx.eval(networks.parameters())
+    tokenizer = ChatTTSTokenizer(folder / TOKENIZER_FILES[TOKENIZER_NAME])
     for path in folder.rglob("*.safetensors"):
         path.unlink()  # a gigabyte
-    return networks
+    return ChatTTSModel(folder, config, networks, tokenizer, None)
+
+
+@pytest.fixture(scope="module")
+def networks(model):
+    return model.networks
 
 
 def error(got: np.ndarray, name: str) -> float:
@@ -129,6 +139,23 @@ def test_greedy_rows_of_one_engine_write_the_same(networks):
             kept = REFERENCE[f"generate/code/hidden_{row}"][: sure + 1]
             got = np.stack(written.hidden)[: sure + 1]
             assert np.linalg.norm(got - kept) < CLOSE * np.linalg.norm(kept)
+
+
+@pytest.mark.parametrize("decoder", ["decoder", "dvae"])
+def test_a_text_is_spoken_as_upstream_speaks_it(model, decoder):
+    """Text to sound, greedily, by a speaker string: all that upstream's `infer` does."""
+    speaker = REFERENCE["speaker/string"].tobytes().decode()
+    params = Chat.InferCodeParams(temperature=0, max_new_token=24, spk_emb=speaker)
+    (got,) = Chat.of_model(model).infer(
+        REFERENCE["infer/text"].tobytes().decode(),
+        skip_refine_text=True,
+        use_decoder=decoder == "decoder",
+        params_infer_code=params,
+        watermark=False,
+    )
+    expected = REFERENCE[f"infer/waveform_{decoder}"]
+    assert got.shape == expected.shape
+    assert np.linalg.norm(got - expected) < CLOSE * np.linalg.norm(expected)
 
 
 def test_52_steps_on_either_side_are_all_that_sound_depends_on(networks):
