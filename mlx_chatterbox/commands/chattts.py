@@ -84,13 +84,14 @@ def check_family(arguments: argparse.Namespace, is_chattts: bool) -> None:
 
 def inputs_of(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
     """List the files that these options name, for `check_apart`."""
-    named = ("speaker", "speaker_statistics", "homophones")
+    from ..api.chattts.speakers import file_of
+
     inputs = []
-    for name in named:
+    for name in ("speaker", "speaker_statistics", "homophones"):
         value = getattr(arguments, name, None)
-        # The others are strings, some of them longer than a path may be.
-        if value is not None and len(value) < 255 and Path(value).is_file():
-            inputs.append((f"--{name.replace('_', '-')} {value}", Path(value)))
+        path = None if value is None else file_of(value)
+        if path is not None:
+            inputs.append((f"--{name.replace('_', '-')} {path}", path))
     return inputs
 
 
@@ -149,8 +150,9 @@ def job_settings(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -
             "a long text needs --speaker: without it each piece has another voice "
             "(--speaker seed:42, or a saved one)."
         )
-    files = dict(inputs_of(argparse.Namespace(speaker=arguments.speaker)))
-    arguments.voice = next(iter(files.values()), None)
+    from ..api.chattts.speakers import file_of
+
+    arguments.voice = file_of(arguments.speaker)
     own = {} if arguments.voice is not None else {"speaker": tts.speaker_string}
     # The texts of a job are written out piece by piece, in the language of each.
     keeps = {"as_written": True} if arguments.normalize is False else {}

@@ -206,3 +206,37 @@ def test_rows_of_a_table_are_written_together(speak, statistics, monkeypatch):
     # Not written out, as asked for.
     assert err.count("not read in row") == 4
     assert "not read" not in speak(*words, "--no-refine", "--output-dir", "again")[2]
+
+
+def test_a_saved_audio_prompt_is_a_speaker_too(speak, tmp_path):
+    codes = np.arange(20).reshape(4, 5)
+    ChatTTSVoice(codes=codes, text="hello").save(tmp_path / "bob.safetensors")
+    words = ("--text", "world", "--no-refine", "--seed", 1)
+    assert speak(*words)[0] == 0
+    plain = read("out.wav")
+    assert speak(*words, "--speaker", "bob", "--save-voice", "again.safetensors")[0] == 0
+    assert not np.array_equal(read("out.wav"), plain)
+    again = ChatTTSVoice.load("again.safetensors")
+    np.testing.assert_array_equal(again.codes, codes)
+    assert (again.speaker, again.text) == (None, "hello")
+    (tmp_path / "rows.csv").write_text("text\nworld\n", encoding="utf-8")
+    batch = ("--batch", "rows.csv", "--output-dir", "spoken", "--no-refine", "--speaker", "bob")
+    assert "1 spoken" in speak(*batch)[1]
+    # Another voice under the same name.
+    ChatTTSVoice(codes=codes + 1).save(tmp_path / "bob.safetensors")
+    assert "1 spoken" in speak(*batch)[1]
+    assert "1 kept" in speak(*batch)[1]
+    code, _, err = speak(*words, "--speaker", "bob", "--save-voice", "bob.safetensors")
+    assert code == 1
+    assert "bob.safetensors" in err
+
+
+@pytest.mark.parametrize("damage", [0, 9, 60, -5])
+def test_a_damaged_voice_is_refused(speak, tmp_path, damage):
+    path = ChatTTSVoice(np.ones(768, np.float16)).save(tmp_path / "bob.safetensors")
+    content = bytearray(path.read_bytes())
+    path.write_bytes(content[:damage] if damage < 0 else content[: max(damage, 1)])
+    code, _, err = speak("--text", "hello", "--speaker", "bob.safetensors")
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert "bob.safetensors" in err

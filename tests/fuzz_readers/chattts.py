@@ -10,7 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from tests.chattts_reference import reference, text
-from tests.fuzz_damage import damage_bytes, damage_json, damage_text
+from tests.fuzz_damage import (
+    damage_bytes,
+    damage_header,
+    damage_json,
+    damage_tensors,
+    damage_text,
+)
 from tests.fuzz_readers.torch_files import damage_pickle
 from tests.fuzzing import Reader
 
@@ -48,6 +54,27 @@ def read_tokenizer(path: Path) -> None:
 
     tokenizer = ChatTTSTokenizer(path)
     tokenizer.refined(tokenizer.encode("[Sbreak]hello 世界 [laugh][Pbreak][oral_2]"))
+
+
+def read_saved_voice(path: Path) -> None:
+    from mlx_chatterbox.voices.chattts.voice import ChatTTSVoice
+
+    ChatTTSVoice.load(path).save(path.parent / "again.safetensors")
+
+
+def read_named_speaker(path: Path) -> None:
+    from mlx_chatterbox.api.chattts.speakers import read_speaker as read_any
+
+    read_any(str(path))
+
+
+def saved_voices() -> list[bytes]:
+    from mlx_chatterbox.voices.chattts.voice import ChatTTSVoice
+
+    codes = reference()["dvae/ids"].reshape(-1, 4).T[:, :5]
+    voice = ChatTTSVoice(reference()["speaker/vector"].astype(np.float16), codes, "hello")
+    with tempfile.TemporaryDirectory() as folder:
+        return [voice.save(Path(folder) / "a.safetensors").read_bytes()]
 
 
 def damage_within(rng: random.Random, content: bytes) -> bytes:
@@ -107,6 +134,14 @@ READERS = (
         (damage_pickle, damage_bytes),
         ".pt",
     ),
+    Reader(
+        "chattts-voice",
+        read_saved_voice,
+        saved_voices,
+        (damage_tensors, damage_header, damage_bytes),
+        ".safetensors",
+    ),
+    Reader("named-speaker", read_named_speaker, strings("speaker/string"), _DAMAGES, ".txt"),
     Reader("homophones", read_homophones, tables, (damage_json, damage_bytes), ".json"),
     Reader(
         "chattts-tokenizer",

@@ -34,7 +34,7 @@ def read_speaker(name: str | Path, statistics: SpeakerStatistics | None = None) 
     text = str(name).strip()
     if not isinstance(name, Path) and is_random(text):
         return ChatTTSVoice(random_speaker(statistics, int(text[len(SEED) :])))
-    path = _file_called(name)
+    path = file_of(name)
     if path is not None:
         return _from_file(path)
     if isinstance(name, Path) or not _may_be_string(text):
@@ -63,7 +63,8 @@ def _may_be_string(text: str) -> bool:
     return len(text) > _LONGEST_NAME and "/" not in text and "\\" not in text
 
 
-def _file_called(name: str | Path) -> Path | None:
+def file_of(name: str | Path) -> Path | None:
+    """The file that a speaker's name means, with or without its ending; None: it means none."""
     if not isinstance(name, Path) and _may_be_string(name):
         return None
     path = Path(name).expanduser()
