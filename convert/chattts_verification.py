@@ -49,7 +49,8 @@ def verify_chattts(
     del model
     gc.collect()  # one model in memory at a time
     own = load_converted_chattts(converted)
-    rows = _rows(expected, compute_chattts(own.networks, material, expected), bounds_of(own.config))
+    results = compute_chattts(own.networks, material, expected)
+    rows = _rows(expected, results, bounds_of(own.config), BOUNDS[own.config.dtype])
     return Verification(
         precision_name(own.config),
         tuple(rows),

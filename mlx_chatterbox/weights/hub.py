@@ -152,7 +152,7 @@ def is_own_configuration(folder: Path) -> bool:
 def refuse_chattts(name: str | Path) -> None:
     """Raise CheckpointError if a name or folder is ChatTTS; nothing is downloaded for that."""
     if (folder := local_folder(name)) is not None:
-        is_chattts = family_of(folder) == CHATTTS or chattts_files.holds_chattts(folder)
+        is_chattts = family_of(folder) == CHATTTS or chattts_files.has_chattts_files(folder)
     else:
         is_chattts = not is_path(name) and repository_of(str(name)) == chattts_files.PUBLISHED.repo
     if is_chattts:
