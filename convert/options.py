@@ -24,9 +24,9 @@ path (./turbo). The layout of SOURCE is recognised by its files:
   upstream's files        weights of the voice encoder, T3 and S3Gen (.safetensors or .pt), the
                           tokenizer's files, and conds.pt if there is a built-in voice; language
                           packs too, whose T3 file has a name of its own
-  ChatTTS's               the folder that holds asset/: five files of weights, the GPT's config.json,
-                          the tokenizer, and asset/spk_stat.pt if there are statistics of speakers.
-                          The weights are licensed CC BY-NC 4.0, also when they are converted
+  ChatTTS's               the folder that holds asset/: five files of weights, the GPT's
+                          config.json, the tokenizer, and asset/spk_stat.pt if there are statistics
+                          of speakers. The weights are CC BY-NC 4.0, also when converted
   mlx-audio's             the models of mlx-community: one model.safetensors, in any precision.
                           Newer ones lack the speech tokenizer: it is downloaded with a repository,
                           and looked for in S3TokenizerV2 in or beside a folder
@@ -40,11 +40,11 @@ manifest of their sizes and hashes, which --check compares.
 Precision: by default that of the source, float32 for upstream's files. --dtype rounds every weight
 to one type. --quantize stores linear layers and embeddings with the same number of bits; --recipe
 chooses the bits layer by layer, by measured damage: balanced takes a little less than three fifths
-of the space of float16, small half of it, exact is float32. Of ChatTTS only the GPT's layers are
-quantised: decoders and vocoder stay float16, what reads recordings float32. Layers whose width no group size
+of the space of float16, small half of it, exact is float32. Layers whose width no group size
 divides, and those that compute a voice, a pitch or speech tokens, are never quantised: the speech
-tokenizer, needed only to read recordings, stays float16. Layers that are quantised in the source
-keep their exact bits unless --recipe or --quantize is given. docs/conversion.md has figures.
+tokenizer, needed only to read recordings, stays float16. Of ChatTTS only the GPT is quantised:
+decoders and vocoder stay float16, what reads recordings float32. Layers that are quantised in the
+source keep their exact bits unless --recipe or --quantize is given. docs/conversion.md has figures.
 
 --verify compares the result with the source in float32 and writes verification.json next to the
 weights. --upload-repo verifies too, and publishes a model that is out of bounds or unverified only

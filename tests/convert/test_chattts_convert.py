@@ -23,7 +23,7 @@ from mlx_chatterbox.weights.conversion.recipes import CHATTTS_RECIPES, uniform
 from mlx_chatterbox.weights.manifest import write_checkpoint_manifest
 from tests.weights.chattts_folders import change, write_upstream
 
-FEW = {"texts": TEXTS[3:5], "positions": 8, "spoken": 6}
+FEW = {"texts": TEXTS[3:5], "positions": 8, "spoken": 60}
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +115,8 @@ def test_tools_that_measure_chatterbox_say_so(upstream, exact, capsys):
 def test_the_same_model_is_verified_and_exact(exact):
     result = verify_chattts(exact, exact, **FEW)
     assert result.holds
-    assert result.positions == 8
-    assert result.spoken == 6
+    assert result.positions == 60
+    assert result.spoken == 60
     assert all(row.value == 0 for row in result.rows)
 
 
@@ -182,7 +182,7 @@ def test_the_card_has_the_licence_of_the_weights(tmp_path, upstream, capsys, bri
     assert "## License" in card
     assert "CC BY-NC 4.0" in card
     assert "`speakers.safetensors`" in card
-    assert "predictions of the GPT along real text and 6 steps of sound" in card
+    assert "predictions of the GPT along real text and 60 steps of sound" in card
     assert "T3" not in card
     assert "Verified: within the bounds of balanced." in card
     assert Verification.load(output).family == "chattts"

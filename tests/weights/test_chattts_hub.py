@@ -18,12 +18,14 @@ TERMS = "note: ChatTTS's weights are licensed CC BY-NC 4.0"
 # A process for each request, as its cache of warnings would keep the second one silent.
 LOAD = """
 import sys, warnings
+from mlx_chatterbox.api.opening import is_chattts
 from mlx_chatterbox.errors import ChatterboxError
 from mlx_chatterbox.weights.chattts import load_chattts
 from mlx_chatterbox.weights.hub import on_this_machine
 warnings.showwarning = lambda message, *_: print("note:", message)
 try:
     print("here", on_this_machine("chattts") is not None)
+    print("ChatTTS", is_chattts(sys.argv[1]))
     model = load_chattts(sys.argv[1], cache_dir=sys.argv[2] if sys.argv[2:] else None)
     print("loaded", model.config.gpt.num_hidden_layers, model.statistics is not None)
 except ChatterboxError as error:
@@ -72,14 +74,14 @@ def test_only_its_files_are_downloaded_and_the_licence_is_stated_once(asked, hub
     hub.add(PUBLISHED.repo, {**contents(upstream), **unwanted, **config})
     lines = asked("chattts").splitlines()
     assert lines[0] == "here False"
-    assert [line for line in lines if line.startswith(TERMS)] == lines[1:2]
+    assert [line for line in lines if line.startswith(TERMS)] == lines[2:3]
     assert lines[-1] == "loaded 3 True"
     fetched = {path.partition("/resolve/")[2].partition("/")[2] for _, path in hub.requests}
     wanted = {*WEIGHT_FILES, "asset/spk_stat.pt", "config/path.yaml"}
     assert wanted <= fetched
     assert not fetched & unwanted.keys()
     again = asked("2Noise/ChatTTS")
-    assert again.splitlines() == ["here True", "loaded 3 True"]
+    assert again.splitlines() == ["here True", "ChatTTS True", "loaded 3 True"]
     # Without the hub, what is here is used.
     assert asked("chattts", HF_HUB_OFFLINE="1").splitlines()[-1] == "loaded 3 True"
 
@@ -101,7 +103,11 @@ def test_converted_models_and_others_in_upstreams_files_load(asked, hub, upstrea
     hub.add("me/chattts", contents(converted))
     hub.add("me/other", contents(upstream))
     for name in ("me/chattts", "me/other"):
-        said = asked(name, str(tmp_path / "downloads"))
+        said = asked(name)
         assert TERMS in said
         assert said.splitlines()[-1] == "loaded 3 True"
-        assert TERMS not in asked(name, str(tmp_path / "downloads"))
+        assert "ChatTTS True" in said
+        assert TERMS not in asked(name)
+    # A folder for downloads of one's own.
+    assert TERMS in asked("me/other", str(tmp_path / "downloads"))
+    assert TERMS not in asked("me/other", str(tmp_path / "downloads"))
