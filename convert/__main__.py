@@ -1,4 +1,4 @@
-"""`mlx-chatterbox-convert`: convert Chatterbox weights of any origin, check and publish them."""
+"""`mlx-chatterbox-convert`: convert weights of any origin, check and publish them."""
 
 from __future__ import annotations
 

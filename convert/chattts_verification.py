@@ -13,7 +13,7 @@ from mlx_chatterbox.models.chattts.config import ChatTTSConfig
 from mlx_chatterbox.models.config import CHATTTS_TYPE
 from mlx_chatterbox.parity.compare import relative_rms
 from mlx_chatterbox.weights.chattts import load_converted_chattts
-from mlx_chatterbox.weights.conversion.bounds import Bounds, bounds_of, precision_name
+from mlx_chatterbox.weights.conversion.bounds import BOUNDS, Bounds, bounds_of, precision_name
 
 from .chattts_measures import ChatTTSOutputs, compute_chattts, prepare_codes
 from .measures import MEL_TO_DB, POSITIONS, SPOKEN_TOKENS, TEXTS, divergence, spectral_distance
@@ -49,7 +49,8 @@ def verify_chattts(
     del model
     gc.collect()  # one model in memory at a time
     own = load_converted_chattts(converted)
-    rows = _rows(expected, compute_chattts(own.networks, material, expected), bounds_of(own.config))
+    results = compute_chattts(own.networks, material, expected)
+    rows = _rows(expected, results, bounds_of(own.config), BOUNDS[own.config.dtype])
     return Verification(
         precision_name(own.config),
         tuple(rows),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import CHATTTS_TYPE, FAMILIES, MODEL_TYPE
-from mlx_chatterbox.weights.chattts_files import holds_chattts
+from mlx_chatterbox.weights.chattts_files import has_chattts_files
 from mlx_chatterbox.weights.hub import family_of
 
 from .model_card import chosen_license
@@ -20,7 +20,7 @@ def family_in(folder: str | Path) -> str:
     stated = family_of(folder)
     if stated is not None:
         return stated
-    return CHATTTS_TYPE if holds_chattts(folder) else MODEL_TYPE
+    return CHATTTS_TYPE if has_chattts_files(folder) else MODEL_TYPE
 
 
 def refuse_for(family: str, arguments: argparse.Namespace) -> None:

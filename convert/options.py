@@ -15,14 +15,18 @@ from . import COMMAND, MODULE
 MAX_POSITIONS = 100_000
 
 DESCRIPTION = """\
-Converts Chatterbox, in any form in which it is published, into a folder that this library loads.
+Converts Chatterbox, in any form in which it is published, and ChatTTS into a folder that this
+library loads.
 
 SOURCE is a folder, a hub repository OWNER/NAME, or a model's name (chatterbox, multilingual,
-multilingual-v2, turbo, nano, pocket); write a folder that has the name of a model as a path
-(./turbo). The layout of SOURCE is recognised by its files:
+multilingual-v2, turbo, nano, pocket, chattts); write a folder that has the name of a model as a
+path (./turbo). The layout of SOURCE is recognised by its files:
   upstream's files        weights of the voice encoder, T3 and S3Gen (.safetensors or .pt), the
                           tokenizer's files, and conds.pt if there is a built-in voice; language
                           packs too, whose T3 file has a name of its own
+  ChatTTS's               the folder that holds asset/: five files of weights, the GPT's
+                          config.json, the tokenizer, and asset/spk_stat.pt if there are statistics
+                          of speakers. The weights are CC BY-NC 4.0, also when converted
   mlx-audio's             the models of mlx-community: one model.safetensors, in any precision.
                           Newer ones lack the speech tokenizer: it is downloaded with a repository,
                           and looked for in S3TokenizerV2 in or beside a folder
@@ -38,8 +42,9 @@ to one type. --quantize stores linear layers and embeddings with the same number
 chooses the bits layer by layer, by measured damage: balanced takes a little less than three fifths
 of the space of float16, small half of it, exact is float32. Layers whose width no group size
 divides, and those that compute a voice, a pitch or speech tokens, are never quantised: the speech
-tokenizer, needed only to read recordings, stays float16. Layers that are quantised in the source
-keep their exact bits unless --recipe or --quantize is given. docs/conversion.md has figures.
+tokenizer, needed only to read recordings, stays float16. Of ChatTTS only the GPT is quantised:
+decoders and vocoder stay float16, what reads recordings float32. Layers that are quantised in the
+source keep their exact bits unless --recipe or --quantize is given. docs/conversion.md has figures.
 
 --verify compares the result with the source in float32 and writes verification.json next to the
 weights. --upload-repo verifies too, and publishes a model that is out of bounds or unverified only
@@ -60,6 +65,8 @@ examples:
   {COMMAND} chatterbox-small --upload-repo me/chatterbox-small --private
   {COMMAND} ~/Downloads/chatterbox multilingual --variant multilingual
   {COMMAND} ~/Downloads/hindi-pack hindi --t3 t3_hindi.safetensors
+  {COMMAND} chattts chattts-8bit --quantize 8
+  {COMMAND} ~/Downloads/ChatTTS chattts-fp16 --dtype float16
   {COMMAND} mlx-community/chatterbox-4bit community-4bit
   {COMMAND} voice-training my-voice --recipe balanced
   {COMMAND} ~/Downloads/chatterbox mine --s3gen ~/Downloads/s3gen-hf
@@ -92,8 +99,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--variant",
         metavar="NAME",
-        help="english, multilingual (v3), multilingual-v2, turbo or nano (default: the first "
-        "whose files are there)",
+        help="english, multilingual (v3), multilingual-v2, turbo, nano or chattts (default: the "
+        "first whose files are there)",
     )
     result.add_argument(
         "--t3",
@@ -161,7 +168,7 @@ def _add_verification(result: argparse.ArgumentParser) -> None:
         type=whole(1, MAX_POSITIONS),
         default=500,
         metavar="N",
-        help="number of T3's predictions to compare (default: %(default)s)",
+        help="number of predictions of T3, or of ChatTTS's GPT, to compare (default: %(default)s)",
     )
     group.add_argument(
         "--word-errors",

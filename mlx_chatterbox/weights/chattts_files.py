@@ -34,7 +34,7 @@ PUBLISHED = HubFiles(
 )
 
 
-def holds_chattts(folder: Path) -> bool:
+def has_chattts_files(folder: Path) -> bool:
     """Tell whether a folder has any of ChatTTS's own files."""
     return any(is_there(folder / name) for name in WEIGHT_FILES) or (
         (folder / CONFIG_FILE).is_file()

@@ -140,8 +140,7 @@ def family_of(folder: Path) -> str | None:
 
 def holds_chattts(folder: Path) -> bool:
     """Tell whether a folder has a ChatTTS, converted or upstream's files, complete or not."""
-    files = (chattts_files.CONFIG_FILE, *chattts_files.WEIGHT_FILES)
-    return family_of(folder) == CHATTTS_TYPE or any((folder / name).is_file() for name in files)
+    return family_of(folder) == CHATTTS_TYPE or chattts_files.has_chattts_files(folder)
 
 
 def is_own_configuration(folder: Path) -> bool:
@@ -152,7 +151,7 @@ def is_own_configuration(folder: Path) -> bool:
 def refuse_chattts(name: str | Path) -> None:
     """Raise CheckpointError if a name or folder is ChatTTS; nothing is downloaded for that."""
     if (folder := local_folder(name)) is not None:
-        is_chattts = family_of(folder) == CHATTTS or chattts_files.holds_chattts(folder)
+        is_chattts = holds_chattts(folder)
     else:
         is_chattts = not is_path(name) and repository_of(str(name)) == chattts_files.PUBLISHED.repo
     if is_chattts:
@@ -310,6 +309,8 @@ def _snapshot_here(files: HubFiles, cache_dir: str | Path | None) -> Path | None
         )
     except (LocalEntryNotFoundError, OSError):
         return None
+    if not files.required and not any(folder.rglob("*.safetensors")):
+        return None  # the small files alone, as `resolve_texts` downloads them
     return folder if all((folder / file).is_file() for file in files.required) else None
 
 

@@ -17,7 +17,7 @@ from ..chattts_files import (
     TOKENIZER_FILES,
     TOKENIZER_NAME,
     WEIGHT_FILES,
-    holds_chattts,
+    has_chattts_files,
 )
 from .chattts import check_plan, read_gpt_config
 from .chattts_layout import config_of
@@ -61,7 +61,7 @@ def _refuse_incomplete(folder: Path) -> None:
     missing = [name for name in WEIGHT_FILES if not is_there(folder / name)]
     missing += [name for name in names if not (folder / name).is_file()]
     if missing:
-        hint = f" Name {folder.parent}." if holds_chattts(folder.parent) else ""
+        hint = f" Name {folder.parent}." if has_chattts_files(folder.parent) else ""
         raise CheckpointError(f"{folder} is no whole ChatTTS: it lacks {', '.join(missing)}.{hint}")
     for name in (*WEIGHT_FILES, *names):
         refuse_pointer(folder / name)

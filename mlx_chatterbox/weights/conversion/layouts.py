@@ -18,7 +18,7 @@ from mlx_chatterbox.models.config import CHATTTS_TYPE, CONFIG_NAME, FAMILIES
 from mlx_chatterbox.weights.hub import family_of, is_converted
 from mlx_chatterbox.weights.shards import is_there
 
-from ..chattts_files import holds_chattts
+from ..chattts_files import has_chattts_files
 from .chattts_folder import chattts_source
 from .community_folder import community_source
 from .model_source import COMMUNITY, OURS, UPSTREAM, Source
@@ -53,7 +53,7 @@ def recognise(
     if not is_converted(folder) and is_converted(folder / FINAL_NAME):
         folder = folder / FINAL_NAME
     layout = stated_layout(folder)
-    is_chattts = variant == CHATTTS_TYPE or (layout == UPSTREAM and holds_chattts(folder))
+    is_chattts = variant == CHATTTS_TYPE or (layout == UPSTREAM and has_chattts_files(folder))
     if is_chattts or family_of(folder) == CHATTTS_TYPE:
         return _chattts(folder, layout, variant, t3_file, s3gen)
     if layout != UPSTREAM and s3gen is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from mlx_chatterbox.checks.git_lfs import refuse_pointer
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import CONFIG_NAME
-from mlx_chatterbox.weights.chattts_files import holds_chattts
+from mlx_chatterbox.weights.chattts_files import has_chattts_files
 from mlx_chatterbox.weights.hub import holds_model
 from mlx_chatterbox.weights.shards import is_there
 
@@ -111,7 +111,7 @@ def _t3_alone(folder: Path) -> str:
 
 
 def _part_of_chattts(folder: Path) -> str:
-    within = next((above for above in folder.parents[:2] if holds_chattts(above)), None)
+    within = next((above for above in folder.parents[:2] if has_chattts_files(above)), None)
     return "" if within is None else f"It is a part of ChatTTS: name the folder {within}."
 
 
