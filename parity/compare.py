@@ -13,7 +13,7 @@ import numpy as np
 
 from .errors import ParityError
 from .precisions import with_bound
-from .stages import EQUAL, MAX_ABS, PIPELINE, STAGES, UNEQUAL_SHARE, StageOutput
+from .stages import EQUAL, MAX_ABS, UNEQUAL_SHARE, StageOutput, expanded, is_of_float32
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,11 @@ def compare(
         _verdict(
             stage.name,
             with_bound(output, precision),
-            reference[output.name],
-            checked.get(output.name),
+            *_compared(output, reference, checked),
         )
-        for stage in STAGES
+        for stage in expanded(reference)
         for output in stage.outputs
-        if output.name in reference and (stage.name != PIPELINE or precision == "float32")
+        if output.name in reference and (precision == "float32" or not is_of_float32(stage, output))
     )
     if not rows:
         raise ParityError(
@@ -107,8 +106,9 @@ def _verdict(
     stage: str, output: StageOutput, reference: np.ndarray, checked: np.ndarray | None
 ) -> OutputVerdict:
     error, problem = None, _problem(reference, checked)
-    if output.measure == UNEQUAL_SHARE and checked is not None and checked.ndim == 1:
-        # Tokens may also be fewer or more.
+    # Tokens may also be fewer or more.
+    counts = output.measure == UNEQUAL_SHARE and checked is not None
+    if counts and reference.ndim == checked.ndim and reference.shape[1:] == checked.shape[1:]:
         error, problem = _unequal_share(reference, checked), ""
         if not error <= output.bound:
             problem = f"{error:.3g} is over the bound of {output.bound:.3g}"
@@ -121,11 +121,36 @@ def _verdict(
     )
 
 
+def _compared(
+    output: StageOutput,
+    reference: Mapping[str, np.ndarray],
+    checked: Mapping[str, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Both sides of an output, zero where its mask, if the reference has it, is 0."""
+    expected, actual = reference[output.name], checked.get(output.name)
+    if actual is None or actual.shape != expected.shape or output.mask not in reference:
+        return expected, actual
+    return without_padding(expected, output, reference), without_padding(actual, output, reference)
+
+
+def without_padding(
+    values: np.ndarray, output: StageOutput, inputs: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """An output of the table with zeros where its mask, if it is among `inputs`, is 0."""
+    if output.mask not in inputs:
+        return values
+    there = np.asarray(inputs[output.mask]) == 1
+    if there.shape != values.shape[: there.ndim]:
+        return values
+    there = there.reshape(*there.shape, *(1,) * (values.ndim - there.ndim))
+    return np.where(there, values, values.dtype.type(0))
+
+
 def _unequal_share(reference: np.ndarray, checked: np.ndarray) -> float:
     """Share of the reference's entries that differ from `checked` at the same place."""
     both = min(len(reference), len(checked))
     equal = np.count_nonzero(reference[:both] == checked[:both])
-    return 1.0 - equal / max(len(reference), 1)
+    return 1.0 - equal / max(reference.size, 1)
 
 
 def _problem(reference: np.ndarray, checked: np.ndarray | None) -> str:

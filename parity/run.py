@@ -16,21 +16,32 @@ from mlx_chatterbox.audio.files import load_audio
 from mlx_chatterbox.models.config import ModelConfig
 
 from .dumps import read_dump_with_metadata, write_dump
+from .inputs.chattts import (
+    STORED_VERSIONS,
+    make_inputs,
+    recording,
+    stored_inputs,
+    stored_outputs,
+    stored_reference,
+)
 from .inputs.make import inputs_with_pipeline
 from .inputs.synthetic_voice import SAMPLE_RATE
 from .mlx.backend import compute as compute_mlx
 from .numpy.backend import compute as compute_numpy
+from .numpy.chattts_backend import ChatTTSReference
+from .numpy.chattts_backend import compute as compute_chattts
 from .numpy.networks import networks_of
 from .precisions import as_float32
-from .progress import phase
+from .progress import phase, say
 from .report.provenance import METADATA_NAME, run_metadata
 from .report.report import LAYERS_NAME, NUMPY_NAME, TORCH_NAME, ParityReport, dump_name, of_folder
-from .settings import RunSettings
-from .stages import PIPELINE, STAGES
+from .settings import STORED_SEED, RunSettings
+from .stages import ALL_STAGES, CHATTTS, PIPELINE
+from .upstream.chattts_files import own_files
 from .upstream.files import upstream_of
 from .upstream.interpreter import find_interpreter
 from .upstream.jobs import torch_dump
-from .weights import converted_weights, located, upstream_weights
+from .weights import converted_weights, is_of_chattts, located, upstream_weights
 from .whole_file import write_text
 
 
@@ -42,7 +53,7 @@ def run(settings: RunSettings) -> ParityReport:
         ChatterboxError: the weights cannot be converted or loaded, or the recording not read.
     """
     # Checked first: without a reference or the recording, minutes of work would be lost.
-    python = find_interpreter(settings.reference_python)
+    python = "" if is_of_chattts(settings) else find_interpreter(settings.reference_python)
     if settings.audio is not None:
         load_audio(settings.audio, SAMPLE_RATE)
     settings = located(settings)
@@ -55,36 +66,84 @@ def run(settings: RunSettings) -> ParityReport:
 def _run_in(work: Path, settings: RunSettings, python: str) -> ParityReport:
     upstream = upstream_weights(work, settings)
     converted = converted_weights(work, upstream, settings)
-    dumps = {"inputs": work / "inputs.safetensors", "torch": work / TORCH_NAME}
-    for earlier in (METADATA_NAME, LAYERS_NAME):
+    for earlier in (METADATA_NAME, LAYERS_NAME, TORCH_NAME, NUMPY_NAME):
         (work / earlier).unlink(missing_ok=True)
     with phase("inputs"):
-        inputs = inputs_of(converted, settings)
-        write_dump(dumps["inputs"], inputs)
-    with phase("torch reference"):
-        dumps["torch"].unlink(missing_ok=True)
-        model = upstream_of(upstream, settings.variant, settings.t3_file)
-        torch_dump(python, upstream, dumps["inputs"], dumps["torch"], model.variant, model.t3_file)
-    with phase("numpy reference"):
-        config = ModelConfig.load(converted)
-        by_numpy = compute_numpy(inputs, networks_of(upstream, config, settings.variant))
-        dumps["numpy"] = write_dump(work / NUMPY_NAME, by_numpy, {"backend": "numpy"})
+        is_second = settings.variant == CHATTTS
+        inputs = (chattts_inputs if is_second else inputs_of)(
+            upstream if is_second else converted, settings
+        )
+        dumps = {"inputs": write_dump(work / "inputs.safetensors", inputs)}
+    if is_second:
+        dumps |= _chattts_references(work, upstream, inputs, settings)
+    else:
+        dumps |= _references(work, upstream, converted, inputs, settings, python)
     for precision in settings.precisions:
         folder = converted
         if precision != "float32":
             folder = converted_weights(work, upstream, settings, precision)
         dumps[f"mlx {precision}"] = _compute_ours(work, folder, inputs, precision)
-    by_torch = read_dump_with_metadata(dumps["torch"])[1]
+    by_torch = read_dump_with_metadata(dumps["torch"])[1] if "torch" in dumps else {}
     metadata = run_metadata(settings, converted, dumps, by_torch)
     write_text(work / METADATA_NAME, json.dumps(metadata, indent=1) + "\n")
     # Read back, so that what is compared is what lies in the files.
     return of_folder(work, settings.precisions)
 
 
+def _references(
+    work: Path, upstream: Path, converted: Path, inputs: dict, settings: RunSettings, python: str
+) -> dict[str, Path]:
+    """Write the dumps of upstream's package and of NumPy."""
+    dumps = {"torch": work / TORCH_NAME}
+    with phase("torch reference"):
+        model = upstream_of(upstream, settings.variant, settings.t3_file)
+        source = work / "inputs.safetensors"
+        torch_dump(python, upstream, source, dumps["torch"], model.variant, model.t3_file)
+    with phase("numpy reference"):
+        config = ModelConfig.load(converted)
+        by_numpy = compute_numpy(inputs, networks_of(upstream, config, settings.variant))
+        dumps["numpy"] = write_dump(work / NUMPY_NAME, by_numpy, {"backend": "numpy"})
+    return dumps
+
+
+def _chattts_references(
+    work: Path, upstream: Path, inputs: dict, settings: RunSettings
+) -> dict[str, Path]:
+    """Write the dumps of NumPy and, where there is one for these weights, the stored reference."""
+    dumps = {}
+    outputs = stored_outputs(_stored(settings), inputs)
+    if outputs:
+        metadata = {"backend": "torch", "versions": json.dumps(STORED_VERSIONS)}
+        dumps["torch"] = write_dump(work / TORCH_NAME, outputs, metadata)
+    else:
+        say("no stored tensors of ChatTTS's own modules for these: compared with NumPy alone.")
+    with phase("numpy reference"):
+        reference = ChatTTSReference(*own_files(upstream))
+        by_numpy = compute_chattts(reference, inputs)
+        dumps["numpy"] = write_dump(work / NUMPY_NAME, by_numpy, {"backend": "numpy"})
+    return dumps
+
+
+def chattts_inputs(upstream: Path, settings: RunSettings) -> dict:
+    """Inputs for every stage of ChatTTS: those of the stored reference if it is of the weights."""
+    if reference := _stored(settings):
+        inputs = stored_inputs(reference)
+        if settings.audio is not None:
+            inputs["dvae/waveform"] = recording(settings.audio)
+        return inputs
+    return make_inputs(own_files(upstream)[1], settings.seed, settings.audio)
+
+
+def _stored(settings: RunSettings) -> dict:
+    """The stored reference; {} if it is of other weights than these, or not installed."""
+    is_own = settings.weights is None and settings.seed == STORED_SEED
+    return stored_reference() if is_own else {}
+
+
 def _compute_ours(work: Path, folder: Path, inputs: dict, precision: str) -> Path:
     """Write the dump of our networks in a precision, as float32."""
     name = dump_name(precision)
-    only = [stage.name for stage in STAGES if stage.name != PIPELINE or precision == "float32"]
+    only = [stage.name for stage in ALL_STAGES if stage.name != PIPELINE or precision == "float32"]
     with phase(name.removesuffix(".safetensors")):
         ours = compute_mlx(folder, inputs, only)
         if precision != "float32":

@@ -6,8 +6,9 @@ not add up. No array library is imported here: every backend and the comparison 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import ParityError
 
@@ -19,6 +20,8 @@ UNEQUAL_SHARE = "share unequal"
 FLOAT32_BOUND = 1e-4
 SCORE_BOUND = 1e-3
 PROBABILITY_BOUND = 1e-6
+# Logits over a temperature of 0.2 or 0.3, as ChatTTS's usually are, have as much less precision.
+COLD_PROBABILITY_BOUND = 1e-5
 # From a recording's file to marked samples, through everything.
 PIPELINE_BOUND = 1e-3
 # Upstream adds F0 up sample by sample in float32, and the ninth harmonic's phase nine times over.
@@ -26,27 +29,70 @@ SOURCE_BOUND = 1e-3
 
 
 PIPELINE = "pipeline"
+# Of the second family (`stages.CHATTTS_STAGES`); a variant beside those of Chatterbox.
+CHATTTS = "chattts"
 
 
 @dataclass(frozen=True)
 class StageOutput:
-    """One tensor of a stage. `measure` says which error is held against `bound`."""
+    """One tensor of a stage. `measure` says which error is held against `bound`.
+
+    Attributes:
+        mask: an input, (B, T); where it is 0 nothing is compared, as at padding.
+    """
 
     name: str
     shape: str
     dtype: str = "float32"
     measure: str = RELATIVE_RMS
     bound: float = FLOAT32_BOUND
+    mask: str = ""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A step that can be computed on its own. It runs when all of `inputs` are in the dump."""
+    """A step that can be computed on its own. It runs when all of `inputs` are in the dump.
+
+    A `*` in names stands for a case, of which a dump may hold any number (`expanded`).
+
+    Attributes:
+        case: what the `*` stands for; empty in the table and for stages without one.
+        pattern: the name in the table.
+    """
 
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[StageOutput, ...]
     optional_inputs: tuple[str, ...] = ()
+    case: str = ""
+    pattern: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name in the table, by which backends have their functions."""
+        return self.pattern or self.name
+
+    def of_case(self, case: str) -> Stage:
+        """The stage with a case in the place of each `*`."""
+
+        def put(names: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(name.replace("*", case) for name in names)
+
+        outputs = tuple(
+            replace(one, name=one.name.replace("*", case), mask=one.mask.replace("*", case))
+            for one in self.outputs
+        )
+        name = self.name.replace("*", case)
+        optional = put(self.optional_inputs)
+        return Stage(name, put(self.inputs), outputs, optional, case, self.name)
+
+    def cases(self, names: Iterable[str]) -> list[str]:
+        """List the cases that inputs or outputs of these names are of, in their order."""
+        own = [*self.inputs, *self.optional_inputs, *(one.name for one in self.outputs)]
+        ways = [re.escape(name).replace(r"\*", "([^/]+)") for name in own if "*" in name]
+        matches = (re.fullmatch("|".join(ways), name) for name in names)
+        found = (next(filter(None, match.groups())) for match in matches if match)
+        return list(dict.fromkeys(found))
 
 
 def _tokens(name: str, shape: str) -> StageOutput:
@@ -210,18 +256,122 @@ STAGES: tuple[Stage, ...] = (
     ),
 )
 
+
+def _states(name: str) -> StageOutput:
+    """States of each position of padded rows."""
+    return StageOutput(name, "(B, T, C)", mask="gpt/*/attention_mask")
+
+
+# ChatTTS: the stages of its own reference, under the names that this has.
+CHATTTS_STAGES: tuple[Stage, ...] = (
+    # Prompts of text, and of text and codes; cases whose name begins with "code" have the speaker.
+    Stage(
+        "gpt_*",
+        inputs=("gpt/*/input_ids", "gpt/*/attention_mask", "gpt/*/text_mask"),
+        outputs=(
+            _tokens("gpt/*/position_ids", "(B, T)"),
+            StageOutput("gpt/*/embeds", "(B, T, C)"),
+            _states("gpt/*/layer_1"),
+            _states("gpt/*/layer_10"),
+            _states("gpt/*/hidden"),
+            StageOutput("gpt/*/logits_last", "(B, 1, V)"),
+            StageOutput("gpt/*/logits_tail", "(B, T - start + 1, V, codebooks)"),
+        ),
+        optional_inputs=("gpt/*/start", "speaker/vector"),
+    ),
+    # In float16 on both sides, with the same roundings.
+    Stage(
+        "speaker_vector",
+        inputs=("speaker/vector",),
+        outputs=(
+            StageOutput("speaker/normalised", "(C,)", dtype="float16", measure=EQUAL, bound=0.0),
+        ),
+    ),
+    Stage(
+        "hidden_decoder",
+        inputs=("decoder/hidden",),
+        outputs=(StageOutput("decoder/mel", "(B, 100, 2n)"),),
+    ),
+    Stage(
+        "dvae_decoder",
+        inputs=("dvae/ids",),
+        outputs=(
+            StageOutput("dvae/features", "(B, 1024, n)"),
+            StageOutput("dvae/mel", "(B, 100, 2n)"),
+        ),
+    ),
+    Stage(
+        "dvae_encoder",
+        inputs=("dvae/waveform",),
+        outputs=(
+            StageOutput("dvae/mel_of_waveform", "(100, F)"),
+            _tokens("dvae/encoded_ids", "(4, F/2)"),
+        ),
+    ),
+    Stage(
+        "vocos",
+        inputs=("vocos/mel",),
+        outputs=(StageOutput("vocos/waveform", "(B, 256*(F-1))"),),
+    ),
+    # Greedy: the rows of a case together, each up to its own end. Limit and penalty in `notes`.
+    Stage(
+        "generate_*",
+        inputs=("generate/*/input_ids", "generate/*/attention_mask", "notes"),
+        outputs=(
+            _tokens("generate/*/ids_0", "(n,), of codes (n, codebooks)"),
+            _tokens("generate/*/ids_1", "(n,), of codes (n, codebooks)"),
+            StageOutput("generate/*/hidden_0", "(n, C)"),
+            StageOutput("generate/*/hidden_1", "(n, C)"),
+        ),
+        optional_inputs=("speaker/vector",),
+    ),
+    # Settings by case in `notes`, JSON in UTF-8.
+    Stage(
+        "chattts_sampler_*",
+        inputs=("sampler/*/logits", "sampler/*/history", "notes"),
+        outputs=(
+            StageOutput(
+                "sampler/*/probabilities", "(R, V)", measure=MAX_ABS, bound=COLD_PROBABILITY_BOUND
+            ),
+        ),
+    ),
+)
+ALL_STAGES = (*STAGES, *CHATTTS_STAGES)
+
 GREEDY_CFG_WEIGHT = 0.5
 GREEDY_REPETITION_PENALTY = 1.2
 
 
-def computable(names: Iterable[str]) -> tuple[Stage, ...]:
+def stages_of(variant: str | None) -> tuple[Stage, ...]:
+    """The table of a variant's family; of all families for None."""
+    if variant is None:
+        return ALL_STAGES
+    return CHATTTS_STAGES if variant == CHATTTS else STAGES
+
+
+def expanded(names: Iterable[str], table: Iterable[Stage] = ALL_STAGES) -> tuple[Stage, ...]:
+    """The stages of a table, those with a `*` once for each case among `names`."""
+    names = list(names)
+    result: list[Stage] = []
+    for stage in table:
+        cases = stage.cases(names) if "*" in stage.name else []
+        result += map(stage.of_case, cases) if "*" in stage.name else [stage]
+    return tuple(result)
+
+
+def is_of_float32(stage: Stage, output: StageOutput) -> bool:
+    """True for what one different token would change as a whole: compared in float32 alone."""
+    return stage.name == PIPELINE or (stage.key == "generate_*" and output.measure != EQUAL)
+
+
+def computable(names: Iterable[str], table: Iterable[Stage] = ALL_STAGES) -> tuple[Stage, ...]:
     """The stages whose inputs are all among `names`, in the order of the table."""
     present = set(names)
-    return tuple(stage for stage in STAGES if present.issuperset(stage.inputs))
+    return tuple(stage for stage in expanded(names, table) if present.issuperset(stage.inputs))
 
 
 def input_names() -> tuple[str, ...]:
-    """Every input name of the table, once, in order."""
+    """Every input name of Chatterbox's table, once, in order."""
     names = [name for stage in STAGES for name in (*stage.inputs, *stage.optional_inputs)]
     return tuple(dict.fromkeys(names))
 
@@ -237,7 +387,8 @@ def compute_each(
     """Call every computable stage's function with (networks, inputs) and gather the outputs.
 
     Args:
-        only: names of stages; the others are left out.
+        functions: by the stages' names in the table; one of a stage with cases takes the case too.
+        only: names of stages, or those in the table; the others are left out.
         recorder: `taps.recording.Recorder` to record each stage with.
         as_array: makes an array of NumPy's of an output, for the recorder.
 
@@ -245,16 +396,20 @@ def compute_each(
         ParityError: inputs do not fit together or the model; names the stage.
     """
     outputs: dict = {}
+    wanted = None if only is None else set(only)
     for stage in computable(inputs):
         # Not every backend has every stage: networks alone cannot generate.
-        if stage.name not in functions or (only is not None and stage.name not in only):
+        if stage.key not in functions:
             continue
+        if wanted is not None and wanted.isdisjoint({stage.name, stage.key}):
+            continue
+        arguments = (networks, inputs, stage.case) if stage.case else (networks, inputs)
         try:
             if recorder is None:
-                outputs.update(functions[stage.name](networks, inputs))
+                outputs.update(functions[stage.key](*arguments))
                 continue
             with recorder.stage(stage.name) as tap:
-                results = functions[stage.name](networks, inputs)
+                results = functions[stage.key](*arguments)
                 tap.outputs = {name: as_array(value) for name, value in results.items()}
             outputs.update(results)
         except (ValueError, IndexError, TypeError) as error:

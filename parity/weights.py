@@ -9,24 +9,39 @@ from dataclasses import replace
 from pathlib import Path
 
 import mlx_chatterbox
+from mlx_chatterbox.models.chattts.config import ChatTTSConfig
+from mlx_chatterbox.models.config import MODEL_TYPE
 from mlx_chatterbox.weights import variants
+from mlx_chatterbox.weights.chattts_files import PUBLISHED
 from mlx_chatterbox.weights.conversion import core as converter
+from mlx_chatterbox.weights.conversion.chattts_layout import layout
 from mlx_chatterbox.weights.conversion.core import convert_folder
 from mlx_chatterbox.weights.conversion.recipes import plain, uniform
 from mlx_chatterbox.weights.hub import (
     ANY_FILES,
     download,
+    holds_chattts,
     repository_of,
+    resolve_chattts,
     variant_called,
     variant_files,
 )
 from mlx_chatterbox.weights.variants import VARIANTS, variant_named
 
 from .errors import ParityError
-from .fabricate.checkpoint import fabricate_layout, is_fabricated, upstream_shapes
+from .fabricate.chattts import fabricate_chattts
+from .fabricate.checkpoint import (
+    STAMP,
+    fabricate_layout,
+    is_fabricated,
+    layout_hash,
+    upstream_shapes,
+)
 from .precisions import PRECISIONS
 from .progress import phase, say
 from .settings import RunSettings
+from .stages import CHATTTS
+from .upstream.chattts_files import own_files
 from .upstream.files import upstream_of
 from .whole_file import write_text
 
@@ -46,6 +61,8 @@ def located(settings: RunSettings) -> RunSettings:
     """
     if settings.weights is None:
         return replace(settings, variant=settings.variant or "english")
+    if is_of_chattts(settings):
+        return _located_chattts(settings)
     source = str(settings.weights)
     folder = Path(source).expanduser()
     row = None
@@ -55,6 +72,25 @@ def located(settings: RunSettings) -> RunSettings:
     if variant is None:
         variant = upstream_of(folder, t3_file=settings.t3_file).variant
     return replace(settings, weights=folder, weights_name=weights_name(source), variant=variant)
+
+
+def is_of_chattts(settings: RunSettings) -> bool:
+    """Tell whether a run is of ChatTTS, before anything is downloaded."""
+    if settings.variant is not None or settings.weights is None:
+        return settings.variant == CHATTTS
+    source = str(settings.weights)
+    folder = Path(source).expanduser()
+    return source in (CHATTTS, PUBLISHED.repo) or (folder.is_dir() and holds_chattts(folder))
+
+
+def _located_chattts(settings: RunSettings) -> RunSettings:
+    source = str(settings.weights)
+    with phase(f"find {source}"):
+        folder = resolve_chattts(source)
+    if not holds_chattts(folder):
+        raise ParityError(f"--weights {source}: it does not hold ChatTTS.")
+    name = weights_name(source)
+    return replace(settings, weights=own_files(folder)[0], weights_name=name, variant=CHATTTS)
 
 
 def weights_name(source: str) -> str:
@@ -79,18 +115,33 @@ def _downloaded(source: str, settings: RunSettings):
 
 def upstream_weights(work: Path, settings: RunSettings) -> Path:
     """The weights in upstream's format: the given folder, or a fabricated one, kept in `work`."""
-    variant = variant_named(settings.variant)
     if settings.weights is not None:
         if not Path(settings.weights).is_dir():
             raise ParityError(f"--weights {settings.weights}: no such folder.")
         return Path(settings.weights)
     folder = work / "upstream"
+    if settings.variant == CHATTTS:
+        return _fabricated_chattts(folder, settings.seed)
+    variant = variant_named(settings.variant)
     layout = upstream_shapes(variant.default_config(), variant=variant.name)
     if is_fabricated(folder, layout, variant.name, settings.seed):
         say(f"fabricated weights: kept from before, in {folder}")
         return folder
     with phase("fabricate weights") as progress:
         fabricate_layout(folder, layout, variant.name, settings.seed, progress)
+    return folder
+
+
+def _fabricated_chattts(folder: Path, seed: int) -> Path:
+    """Fabricate ChatTTS's files, unless this code has done so before."""
+    stamp = folder / STAMP
+    wanted = {"variant": CHATTTS, "seed": seed, "layout": layout_hash(layout(ChatTTSConfig()))}
+    if _reads_as(stamp, wanted):
+        say(f"fabricated weights: kept from before, in {folder}")
+        return folder
+    with phase("fabricate weights") as progress:
+        fabricate_chattts(folder, seed=seed, progress=progress)
+    write_text(stamp, json.dumps(wanted) + "\n")
     return folder
 
 
@@ -131,7 +182,9 @@ def convert_to(precision: str, upstream: Path, folder: Path, **settings) -> Path
     """
     if precision not in PRECISIONS:
         raise ParityError(f"{precision!r} is not a precision; choose from {', '.join(PRECISIONS)}.")
-    recipe = uniform(int(precision[0])) if precision.endswith("bit") else plain(precision)
+    family = CHATTTS if settings.get("variant") == CHATTTS else MODEL_TYPE
+    is_of_bits = precision.endswith("bit")
+    recipe = uniform(int(precision[0]), family=family) if is_of_bits else plain(precision)
     return convert_folder(
         upstream, folder, dtype=recipe.dtype, quantization=recipe.quantization, **settings
     )
@@ -141,7 +194,7 @@ def _fingerprint(folder: Path) -> list[str]:
     """Path, size and time of every file, which change when a file does."""
     return [
         f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}"
-        for path in sorted(folder.iterdir())
+        for path in sorted(folder.rglob("*"))
         if path.is_file()
     ]
 

@@ -164,14 +164,18 @@ def error(expected: np.ndarray, actual: np.ndarray) -> float:
 def aligned(expected: np.ndarray, actual: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Bring two arrays to one shape; None if they do not fit.
 
-    One side may lack axes of length one, or have one row of a batch where the other has the same
-    row for each.
+    One side may lack axes of length one, or have rows of a batch one after another, or one row
+    where the other has the same row for each.
     """
     if expected.shape == actual.shape:
         return expected, actual
     first, second = np.squeeze(expected), np.squeeze(actual)
     if first.shape == second.shape:
         return first, second
+    if expected.ndim != actual.ndim and min(expected.ndim, actual.ndim) > 1:
+        width = expected.shape[-1]
+        if expected.size == actual.size and width == actual.shape[-1]:
+            return expected.reshape(-1, width), actual.reshape(-1, width)
     if first.ndim == second.ndim:
         first, second = expected, actual
     elif first.ndim < second.ndim:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,14 @@ from mlx_chatterbox.weights.conversion.core import convert_folder
 from ..dumps import read_dump, write_dump
 from ..fabricate.checkpoint import fabricate
 from ..fabricate.small import SMALL_SIZES, small_config
+from ..fabricate.small_chattts import write_small_chattts
+from ..inputs.chattts import make_inputs as make_chattts_inputs
 from ..inputs.make import make_inputs
+from ..numpy.chattts_backend import ChatTTSReference, compute, record
+from ..stages import CHATTTS
 from ..taps.recording import CALLS, Tap, read_taps
 from ..taps.upstream_names import upstream_names
+from ..upstream.chattts_files import load_chattts, own_files
 from ..upstream.files import upstream_of
 from ..upstream.jobs import dump_job, run_jobs, taps_job
 
@@ -65,11 +70,11 @@ def torch_taps(
 
 @dataclass
 class SmallModel:
-    """A small model with inputs, and upstream's results for them.
+    """A small model with inputs, and the reference's results for them: upstream's, or NumPy's.
 
     Attributes:
         converted: our checkpoint.
-        outputs, taps: upstream's.
+        outputs, taps: the reference's.
     """
 
     variant: str
@@ -80,16 +85,27 @@ class SmallModel:
 
     def networks(self):
         """Load our networks anew."""
-        return load(self.converted).networks
+        return self.load().networks
+
+    def load(self):
+        """Load our checkpoint anew."""
+        return (load_chattts if self.variant == CHATTTS else load)(self.converted)
 
 
-def small_models(work: Path, python: str, variants: Sequence[str]) -> dict[str, SmallModel]:
+def small_models(
+    work: Path, python: Callable[[], str], variants: Sequence[str]
+) -> dict[str, SmallModel]:
     """Make small models of these variants, with upstream's side in one process of PyTorch.
 
     Args:
         work: where to; what is there of an earlier call is used again.
+        python: finds the reference's interpreter, which ChatTTS does not need.
     """
     jobs = []
+    models = {}
+    if CHATTTS in variants:
+        models[CHATTTS] = small_chattts_model(work / CHATTTS)
+    variants = [variant for variant in variants if variant != CHATTTS]
     for variant in variants:
         folder = work / variant
         if (folder / "torch.taps").is_file():
@@ -108,8 +124,20 @@ def small_models(work: Path, python: str, variants: Sequence[str]) -> dict[str, 
         jobs.append(dump_job(files, inputs, folder / "torch.safetensors", sizes))
         jobs.append(taps_job(files, inputs, names, folder / "torch.taps", config=sizes))
     if jobs:
-        run_jobs(python, jobs)
-    return {variant: _small_model(work / variant, variant) for variant in variants}
+        run_jobs(python(), jobs)
+    return {**models, **{variant: _small_model(work / variant, variant) for variant in variants}}
+
+
+def small_chattts_model(folder: Path) -> SmallModel:
+    """Make a small ChatTTS, with NumPy's side."""
+    upstream = write_small_chattts(folder / "upstream", seed=1)
+    if not (folder / "converted").is_dir():
+        convert_folder(upstream, folder / "converted")
+    source, config = own_files(upstream)
+    inputs = make_chattts_inputs(config, seed=5)
+    reference = ChatTTSReference(source, config)
+    outputs, taps = compute(reference, inputs), record(reference, inputs)
+    return SmallModel(CHATTTS, folder / "converted", inputs, outputs, taps)
 
 
 def _small_model(folder: Path, variant: str) -> SmallModel:

@@ -36,6 +36,17 @@ TIME_AXES: dict[str, tuple[int, float]] = {
     "watermark/marked": (0, 24_000.0),
     "pipeline/tokens": (0, 25.0),
     "pipeline/waveform": (0, 24_000.0),
+    "gpt/text/hidden": (1, 46.875),
+    "gpt/code/hidden": (1, 46.875),
+    "gpt/code/logits_tail": (1, 46.875),
+    "generate/code/ids_0": (0, 46.875),
+    "generate/code/ids_1": (0, 46.875),
+    "decoder/mel": (2, 93.75),
+    "dvae/features": (2, 46.875),
+    "dvae/mel": (2, 93.75),
+    "dvae/mel_of_waveform": (1, 93.75),
+    "dvae/encoded_ids": (1, 46.875),
+    "vocos/waveform": (1, 24_000.0),
 }
 
 
@@ -99,14 +110,14 @@ def error_over_time(
         return None
     axis, rate = TIME_AXES[output]
     expected, actual = (np.moveaxis(side, axis, 0).astype(np.float64) for side in pair)
-    count = len(expected)
+    count, is_whole = len(expected), pair[0].dtype.kind != "f"
     edges = np.linspace(0, count, min(points, count) + 1).astype(int)
-    if output.endswith("tokens"):
+    if is_whole:
         wrong, scale = (expected != actual).astype(float), 1.0
     else:
         wrong, scale = (actual - expected) ** 2, math.sqrt(float(np.mean(expected**2))) or 1.0
     means = [float(np.mean(wrong[a:b])) for a, b in pairwise(edges)]
-    errors = means if output.endswith("tokens") else [math.sqrt(mean) / scale for mean in means]
+    errors = means if is_whole else [math.sqrt(mean) / scale for mean in means]
     middles = [float(a + b) / 2 / rate for a, b in pairwise(edges)]
     return TimeProfile(output, tuple(middles), tuple(errors))
 

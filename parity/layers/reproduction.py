@@ -59,15 +59,19 @@ def _by_mlx(folder: Path, metadata: dict, inputs: Arrays) -> Arrays:
     import mlx.core as mx
     from mlx.utils import tree_unflatten
 
-    from mlx_chatterbox.models.config import ModelConfig
+    from mlx_chatterbox.models.chattts.config import ChatTTSConfig
+    from mlx_chatterbox.models.chattts.networks import ChatTTSNetworks
     from mlx_chatterbox.weights.checkpoint import build
+    from mlx_chatterbox.weights.configuration import read_config
 
     from ..faults.planting import planted
     from ..mlx.layers import call
 
     if metadata["checkpoint"] is not None:
         return _stage_by_mlx(metadata, inputs)
-    networks = build(ModelConfig.load(folder))
+    config = read_config(folder)
+    is_second = isinstance(config, ChatTTSConfig)
+    networks = ChatTTSNetworks(config) if is_second else build(config)
     file = folder / "weights.safetensors"
     if file.is_file():
         weights = {key: mx.array(value) for key, value in read_dump(file).items()}
@@ -79,11 +83,14 @@ def _by_mlx(folder: Path, metadata: dict, inputs: Arrays) -> Arrays:
 
 def _stage_by_mlx(metadata: dict, inputs: Arrays) -> Arrays:
     from mlx_chatterbox.weights.checkpoint import load
+    from mlx_chatterbox.weights.hub import holds_chattts
 
     from ..faults.planting import planted
     from ..mlx.backend import compute_with
+    from ..upstream.chattts_files import load_chattts
 
-    networks = load(metadata["checkpoint"]).networks
+    folder = Path(metadata["checkpoint"])
+    networks = (load_chattts if holds_chattts(folder) else load)(folder).networks
     with planted(metadata["fault"], networks):
         return compute_with(networks, inputs, [metadata["stage"]])
 

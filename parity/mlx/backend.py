@@ -15,6 +15,7 @@ from mlx_chatterbox.audio.resample import resample_sinc, resample_soxr
 from mlx_chatterbox.audio.silence import trim_silence
 from mlx_chatterbox.checks.plain import MAX_INTEGER
 from mlx_chatterbox.checks.tensors import check_tokens
+from mlx_chatterbox.models.chattts.networks import ChatTTSNetworks
 from mlx_chatterbox.models.t3.decoding import decode
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, process_logits
 from mlx_chatterbox.watermark.detector import answer, at_32k
@@ -23,11 +24,14 @@ from mlx_chatterbox.watermark.detector import answer, at_32k
 import mlx.core as mx
 
 from mlx_chatterbox.weights.checkpoint import load
+from mlx_chatterbox.weights.hub import holds_chattts
 
 from .. import stages
 from ..errors import ParityError
-from ..taps.names import TAPPED_STAGES
+from ..taps.names import CHATTTS_TAPPED_STAGES, TAPPED_STAGES
 from ..taps.recording import CALLS, Tap
+from ..upstream.chattts_files import load_chattts
+from . import chattts
 from .pipeline import pipeline
 from .taps import MLXRecorder, tapped
 
@@ -44,7 +48,7 @@ def compute(
     """Compute the outputs of every stage whose inputs are present.
 
     Args:
-        folder: a converted checkpoint.
+        folder: a converted checkpoint, or one of ChatTTS's own files.
         inputs: a dump's tensors under the names of `parity.stages`.
         only: names of stages; the others are left out.
         model: further arguments of `checkpoint.load`.
@@ -52,6 +56,8 @@ def compute(
     Raises:
         CheckpointError: the folder does not load.
     """
+    if holds_chattts(Path(folder)):
+        return compute_with(load_chattts(folder).networks, inputs, only)
     checkpoint = load(folder, **model)
     whole = {stages.PIPELINE: lambda _, inputs: pipeline(checkpoint, inputs)}
     return _computed({**_STAGES, **whole}, checkpoint.networks, inputs, only)
@@ -67,7 +73,12 @@ def compute_with(
     Args:
         only: names of stages; the others are left out.
     """
-    return _computed(_STAGES, networks, inputs, only)
+    return _computed(_functions(networks), networks, inputs, only)
+
+
+def _functions(networks) -> dict[str, Callable[..., Outputs]]:
+    """Functions of the stages of the networks' family, by name."""
+    return chattts.STAGES if isinstance(networks, ChatTTSNetworks) else _STAGES
 
 
 def _computed(functions, networks, inputs: Arrays, only) -> dict[str, np.ndarray]:
@@ -86,7 +97,9 @@ def record_with(
     """
     recorder = MLXRecorder(calls)
     with tapped(networks, recorder):
-        stages.compute_each(_STAGES, networks, inputs, only or TAPPED_STAGES, recorder, _array)
+        functions = _functions(networks)
+        only = only or (*TAPPED_STAGES, *CHATTTS_TAPPED_STAGES)
+        stages.compute_each(functions, networks, inputs, only, recorder, _array)
     return recorder.taps
 
 

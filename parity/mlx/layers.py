@@ -17,7 +17,7 @@ from mlx_chatterbox.models.s3gen.campplus import batch_norm_relu
 
 from .. import COMMAND
 from ..errors import ParityError
-from ..taps.names import APPENDED, BACKBONE, OUTPUTS, WITH_RELU
+from ..taps.names import APPENDED, BACKBONE, GPT_BACKBONE, OUTPUTS, WITH_RELU
 from ..taps.recording import Arrays
 from .taps import FUNCTIONS, as_numpy
 
@@ -35,14 +35,21 @@ _ARGUMENTS: dict[str, tuple[str | None, ...]] = {
     "ConditionalFlowMatching": ("noise", "mu", "spks", "cond", "n_timesteps"),
     "ConditionalDecoder": ("x", "mu", "time", "spks", "cond"),
     "HiFTGenerator": ("x", "source"),
+    "GPT": ("x", "is_text", "speaker"),
 }
-_METHODS = {"ConditionalDecoder": "velocity", "HiFTGenerator": "decode", "FSQCodebook": "encode"}
+_METHODS = {
+    "ConditionalDecoder": "velocity",
+    "HiFTGenerator": "decode",
+    "FSQCodebook": "encode",
+    "GPT": "embed_prompt",
+}
+_QUANTIZERS = ("GFSQ", "ResidualQuantizer")
 # Functions of a tap's name inside a layer, and where they are.
 _INNER = {
     "pos_enc": ("models.s3gen.encoder", "relative_positions"),
     "time_embeddings": ("models.s3gen.estimator", "time_sinusoids"),
 }
-_TAKE_NUMPY = ("trim_silence", "resample_soxr")
+_TAKE_NUMPY = ("trim_silence", "resample_soxr", "normalised")
 
 
 def layer_at(networks: nn.Module, name: str) -> nn.Module | None:
@@ -64,7 +71,7 @@ def call(networks: nn.Module, name: str, inputs: Mapping[str, np.ndarray]) -> Ar
         ParityError: it cannot be called by itself.
     """
     arrays = {key: _array(value) for key, value in inputs.items()}
-    if name == "t3.tfmr.model.rotary_emb":
+    if name.endswith(".rotary_emb"):
         raise ParityError(f"{name} takes no input: compare the saved outputs.")
     layer = layer_at(networks, name)
     if layer is None:
@@ -72,15 +79,28 @@ def call(networks: nn.Module, name: str, inputs: Mapping[str, np.ndarray]) -> Ar
     if WITH_RELU.search(name):
         return {"0": as_numpy(batch_norm_relu(layer, arrays["x"]))}
     if BACKBONE.match(name):
-        return {"0": _call_backbone(networks.t3, name, layer, arrays["x"])}
+        return {"0": _call_backbone(networks.t3.tfmr.model, layer, arrays["x"])}
+    if GPT_BACKBONE.match(name):
+        x = arrays["x"]
+        rows = x if x.ndim == 3 else x[None]
+        return {"0": _call_backbone(networks.gpt.model, layer, rows).reshape(*x.shape[:-1], -1)}
     kind = type(layer).__name__
-    arguments = [None if key is None else arrays[key] for key in _ARGUMENTS.get(kind, ("x",))]
-    result = getattr(layer, _METHODS.get(kind, "__call__"))(*arguments)
+    arguments = [None if key is None else arrays.get(key) for key in _ARGUMENTS.get(kind, ("x",))]
+    result = getattr(layer, _method(kind, arguments[0]))(*arguments)
     results = result if isinstance(result, tuple) else (result,)
     outputs = {key: as_numpy(results[int(key)]) for key in OUTPUTS.get(kind, ("0",))}
     if APPENDED.search(name):
         outputs = {"0": outputs["0"][..., arrays["x"].shape[-1] :]}
     return outputs
+
+
+def _method(kind: str, x: mx.array) -> str:
+    """The method of a layer that its tap is of; of some it depends on what is given."""
+    if kind in _QUANTIZERS:
+        return "encode" if mx.issubdtype(x.dtype, mx.floating) else "decode"
+    if kind == "DVAE" and x.ndim == 1:
+        return "log_mel"
+    return _METHODS.get(kind, "__call__")
 
 
 def _array(value: np.ndarray) -> mx.array | int | float:
@@ -101,13 +121,13 @@ def _call_function(name: str, arrays: Mapping) -> Arrays:
     return {str(i): as_numpy(output) for i, output in enumerate(results)}
 
 
-def _call_backbone(t3, name: str, layer: nn.Module, x: mx.array) -> np.ndarray:
-    """Call a part of T3's transformer on a sequence from position 0: x (B, T, C)."""
+def _call_backbone(model: LlamaModel | GPT2Model, layer: nn.Module, x: mx.array) -> np.ndarray:
+    """Call a part of a transformer on a sequence from position 0: x (B, T, C)."""
     rows, length, _ = x.shape
     bias = causal_mask(0, length, x.dtype)
     start = mx.zeros((rows,), dtype=mx.int32)
     if isinstance(layer, (LlamaModel, GPT2Model)):
-        layers = t3.config.num_hidden_layers
+        layers = model.sizes.num_hidden_layers
         builder = CacheBuilder(layers, bias)
         return as_numpy(layer(x, start, [builder.attend_in(i) for i in range(layers)]))
     if isinstance(layer, nn.Embedding):
@@ -115,6 +135,6 @@ def _call_backbone(t3, name: str, layer: nn.Module, x: mx.array) -> np.ndarray:
     arguments: list = [x.flatten(0, 1)]
     if type(layer).__name__.endswith(("Attention", "Block")):
         arguments += [rows, CacheBuilder(1, bias).attend_in(0)]
-        if not t3.config.is_gpt2:
-            arguments.append(llama.rotation(t3.tfmr.model._wavelengths, start, length))
+        if isinstance(model, LlamaModel):
+            arguments.append(llama.rotation(model._wavelengths, start, length))
     return as_numpy(layer(*arguments)).reshape(rows, length, -1)

@@ -24,15 +24,18 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from mlx_chatterbox.models.chattts.dvae import DVAE
+from mlx_chatterbox.models.chattts.gfsq import GFSQ, ResidualQuantizer
+from mlx_chatterbox.models.chattts.gpt import GPT
 from mlx_chatterbox.models.decoder import llama
 from mlx_chatterbox.models.decoder.native_step import NativeStep
+from mlx_chatterbox.models.decoder.network import DecoderNetwork
 from mlx_chatterbox.models.s3gen import campplus, estimator
 from mlx_chatterbox.models.s3gen.estimator import ConditionalDecoder
 from mlx_chatterbox.models.s3gen.hift import HiFTGenerator
 from mlx_chatterbox.models.s3gen.native_encoder import NativeLayers
 from mlx_chatterbox.models.s3gen.native_estimator import NativeEstimator
 from mlx_chatterbox.models.s3tokenizer.s3tokenizer import FSQCodebook
-from mlx_chatterbox.models.t3.t3 import T3
 from mlx_chatterbox.runtime import parallel
 
 from ..taps.names import (
@@ -52,6 +55,9 @@ METHODS: tuple[tuple[type, str], ...] = (
     (ConditionalDecoder, "velocity"),
     (HiFTGenerator, "decode"),
     (FSQCodebook, "encode"),
+    (GPT, "embed_prompt"),
+    (DVAE, "log_mel"),
+    *((kind, name) for kind in (GFSQ, ResidualQuantizer) for name in ("decode", "encode")),
 )
 
 # Functions: name of the tap (after a dot: inside the tap that calls), the function's own, and which
@@ -72,12 +78,16 @@ FUNCTIONS: tuple[tuple[str, str], ...] = (
     ("audio.resample.resample_sinc", "resample_sinc"),
     ("s3gen.flow.decoder.estimator.time_embeddings", "time_sinusoids"),
     (".pos_enc", "relative_positions"),
+    ("voices.chattts.strings.normalised", "normalised"),
 )
-_MODULES = ("mlx_chatterbox.audio.", "mlx_chatterbox.models.", f"{__package__}.backend")
+_MODULES = (
+    *("mlx_chatterbox.audio.", "mlx_chatterbox.models.", "mlx_chatterbox.voices."),
+    *(f"{__package__}.{name}" for name in ("backend", "chattts")),
+)
 
 
 def as_numpy(value) -> np.ndarray:
-    """Copy to NumPy; bfloat16, which NumPy lacks, becomes float32."""
+    """Copy to NumPy, as float32 or int32."""
     if isinstance(value, mx.array):
         if value.dtype in (mx.bfloat16, mx.float16):
             value = value.astype(mx.float32)
@@ -174,7 +184,8 @@ def _plain_path() -> Iterator[None]:
         stack.enter_context(parallel._running)
         stack.enter_context(replaced(estimator, "attends_by_columns", lambda x: False))
         stack.enter_context(layer_by_layer())
-        stack.enter_context(replaced(T3, "compiled_step", property(lambda t3: t3.step)))
+        plain = property(lambda network: network.step)
+        stack.enter_context(replaced(DecoderNetwork, "compiled_step", plain))
         yield
 
 
@@ -299,7 +310,8 @@ def _rotations(recorder: Recorder) -> Iterator[None]:
         shape = (start.shape[0], length, 1, half)
         turned = rotate(mx.concatenate([mx.ones(shape), mx.zeros(shape)], axis=-1), 1.0)[:, 0]
         outputs = {"cos": as_numpy(turned[..., :half]), "sin": as_numpy(turned[..., half:])}
-        recorder.note("t3.tfmr.model.rotary_emb", outputs)
+        inner = recorder.innermost
+        recorder.note(f"{inner.name if inner else ''}.rotary_emb", outputs)
         return rotate
 
     with replaced(llama, "rotation", call):

@@ -6,10 +6,11 @@ between. Rows are never padded here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..inputs.chattts_cases import SamplerCase
 from .layers import Weights, conv1d, gelu, layer_norm, linear, sigmoid
 from .vocoder import istft, stft
 
@@ -18,6 +19,8 @@ RMS_EPS = 1e-6
 ROPE_THETA = 10000.0
 LEVELS, DIGITS = 5, 4
 LEAST_MEL, MOST_MAGNITUDE = 1e-5, 100.0
+# Draws that the repetition penalty counts, and tokens that no filter drops.
+RECENT, FEWEST = 16, 3
 
 
 # --- GPT ---------------------------------------------------------------------------------------
@@ -49,54 +52,99 @@ def embed(
     return np.stack(rows)
 
 
+def embed_rows(
+    w: Weights, ids: np.ndarray, is_text: np.ndarray, speaker: np.ndarray | None, token: int
+) -> np.ndarray:
+    """Embed prompts of one length: ids (B, T, 4), `is_text` (B, T); returns (B, T, C)."""
+    pairs = zip(ids, is_text, strict=True)
+    return np.stack([embed(w, row, there, speaker, token) for row, there in pairs])
+
+
 def rms_norm(w: Weights, x: np.ndarray) -> np.ndarray:
     """(..., C)."""
     return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + RMS_EPS) * w["weight"]
 
 
-def rotate(x: np.ndarray) -> np.ndarray:
-    """Rotary embedding of (H, T, D) at positions 0 to T, pairs of channels half a head apart."""
+def rotate(x: np.ndarray, first: int = 0) -> np.ndarray:
+    """Rotary embedding of (H, T, D) from position `first`, pairs of channels half a head apart."""
     half = x.shape[-1] // 2
-    angles = np.outer(np.arange(x.shape[1]), ROPE_THETA ** (-np.arange(half) / half))
+    angles = np.outer(first + np.arange(x.shape[1]), ROPE_THETA ** (-np.arange(half) / half))
     turns = np.exp(1j * angles)
     turned = (x[..., :half] + 1j * x[..., half:]) * turns
     return np.concatenate([turned.real, turned.imag], axis=-1)
 
 
-def llama(w: Weights, x: np.ndarray, layers: int, heads: int) -> list[np.ndarray]:
-    """(T, C) to the same after each layer, and after the final norm."""
+@dataclass
+class Past:
+    """Keys and values (H, T, D) of a row's earlier positions, by layer; empty at first."""
+
+    layers: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    length: int = 0
+
+    def extend(self, path: str, keys: np.ndarray, values: np.ndarray):
+        """Add a layer's new ones, and return all."""
+        if path in self.layers:
+            pairs = zip(self.layers[path], (keys, values), strict=True)
+            keys, values = (np.concatenate(pair, axis=1) for pair in pairs)
+        self.layers[path] = keys, values
+        return keys, values
+
+
+def attend(w: Weights, x: np.ndarray, heads: int, past: Past) -> np.ndarray:
+    """Causal attention of one row, (T, C) to the same."""
     length, width = x.shape
-    unseen = np.triu(np.full((length, length), -np.inf), 1)
+    unseen = np.triu(np.full((length, past.length + length), -np.inf), past.length + 1)
 
     def split(part: np.ndarray) -> np.ndarray:
         return part.reshape(length, heads, width // heads).swapaxes(0, 1)
 
+    queries, keys = (
+        rotate(split(linear(w.at(part), x)), past.length) for part in ("q_proj", "k_proj")
+    )
+    keys, values = past.extend(w.path, keys, split(linear(w.at("v_proj"), x)))
+    scores = queries @ keys.swapaxes(1, 2) / np.sqrt(width // heads) + unseen
+    shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    shares /= shares.sum(axis=-1, keepdims=True)
+    return linear(w.at("o_proj"), (shares @ values).swapaxes(0, 1).reshape(length, width))
+
+
+def gated(w: Weights, x: np.ndarray) -> np.ndarray:
+    """The gated MLP, (T, C) to the same."""
+    gate, up = linear(w.at("gate_proj"), x), linear(w.at("up_proj"), x)
+    return linear(w.at("down_proj"), gate * sigmoid(gate) * up)
+
+
+def llama_layer(w: Weights, x: np.ndarray, heads: int, past: Past) -> np.ndarray:
+    """(T, C) to the same."""
+    x = x + attend(w.at("self_attn"), rms_norm(w.at("input_layernorm"), x), heads, past)
+    return x + gated(w.at("mlp"), rms_norm(w.at("post_attention_layernorm"), x))
+
+
+def llama(
+    w: Weights, x: np.ndarray, layers: int, heads: int, past: Past | None = None
+) -> list[np.ndarray]:
+    """(T, C) to the same after each layer, and after the final norm.
+
+    Args:
+        past: of the positions before these, to which these are added; None: there are none.
+    """
+    past = Past() if past is None else past
     states = []
     for number in range(layers):
-        layer = w.at(f"layers.{number}")
-        own, mlp = layer.at("self_attn"), layer.at("mlp")
-        normed = rms_norm(layer.at("input_layernorm"), x)
-        queries, keys = (rotate(split(linear(own.at(p), normed))) for p in ("q_proj", "k_proj"))
-        values = split(linear(own.at("v_proj"), normed))
-        scores = queries @ keys.swapaxes(1, 2) / np.sqrt(width // heads) + unseen
-        shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        shares /= shares.sum(axis=-1, keepdims=True)
-        x = x + linear(own.at("o_proj"), (shares @ values).swapaxes(0, 1).reshape(length, width))
-        normed = rms_norm(layer.at("post_attention_layernorm"), x)
-        gate, up = linear(mlp.at("gate_proj"), normed), linear(mlp.at("up_proj"), normed)
-        x = x + linear(mlp.at("down_proj"), gate * sigmoid(gate) * up)
+        x = llama_layer(w.at(f"layers.{number}"), x, heads, past)
         states.append(x)
+    past.length += len(x)
     return [*states, rms_norm(w.at("norm"), x)]
 
 
 def text_logits(w: Weights, hidden: np.ndarray) -> np.ndarray:
-    """(T, C) to (T, V)."""
+    """(..., C) to (..., V)."""
     return linear(w.at("head_text"), hidden)
 
 
 def code_logits(w: Weights, hidden: np.ndarray, codebooks: int) -> np.ndarray:
-    """(T, C) to (T, codebooks, V)."""
-    return np.stack([linear(w.at(f"head_code.{i}"), hidden) for i in range(codebooks)], axis=1)
+    """(..., C) to (..., codebooks, V)."""
+    return np.stack([linear(w.at(f"head_code.{i}"), hidden) for i in range(codebooks)], axis=-2)
 
 
 # --- Convolutional networks ----------------------------------------------------------------------
@@ -144,27 +192,45 @@ def decode_steps(w: Weights, steps: np.ndarray, layers: int) -> np.ndarray:
 
 def code_features(w: Weights, ids: np.ndarray, groups: int = 2) -> np.ndarray:
     """Codes (B, codebooks, n), group by group, to steps (B, 2 C, n)."""
+    return dequantise(w.at("vq_layer.quantizer"), ids, groups)
+
+
+def dequantise(w: Weights, ids: np.ndarray, groups: int) -> np.ndarray:
+    """See `code_features`."""
+    parts = np.split(ids, groups, axis=1)
+    features = [dequantise_group(w.at(f"rvqs.{i}"), part) for i, part in enumerate(parts)]
+    return np.concatenate(features, axis=1)
+
+
+def dequantise_group(w: Weights, codes: np.ndarray) -> np.ndarray:
+    """Codes (B, stages, n) to features (B, C, n)."""
     powers = LEVELS ** np.arange(DIGITS)
-    parts = []
-    for group, codes in enumerate(np.split(ids, groups, axis=1)):
-        total = 0.0
-        for stage in range(codes.shape[1]):
-            digits = codes[:, stage, :, None] // powers % LEVELS
-            total = total + (digits - 2.0) / 2.0 / 4.0**stage
-        parts.append(linear(w.at(f"vq_layer.quantizer.rvqs.{group}.project_out"), total))
-    return np.concatenate(parts, axis=2).swapaxes(1, 2)
+    total = 0.0
+    for stage in range(codes.shape[1]):
+        digits = codes[:, stage, :, None] // powers % LEVELS
+        total = total + (digits - 2.0) / 2.0 / 4.0**stage
+    return linear(w.at("project_out"), total).swapaxes(1, 2)
 
 
 def encode_features(w: Weights, features: np.ndarray, groups: int = 2) -> np.ndarray:
-    """Features (B, C, n) to codes (B, 4, n)."""
+    """Features (B, C, n) to codes (B, codebooks, n)."""
+    return quantise(w.at("vq_layer.quantizer"), features, groups)
+
+
+def quantise(w: Weights, features: np.ndarray, groups: int) -> np.ndarray:
+    """See `encode_features`."""
+    parts = np.split(features, groups, axis=1)
+    codes = [quantise_group(w.at(f"rvqs.{i}"), part) for i, part in enumerate(parts)]
+    return np.concatenate(codes, axis=1)
+
+
+def quantise_group(w: Weights, features: np.ndarray) -> np.ndarray:
+    """Features (B, C, n) to codes (B, 2, n)."""
     powers = LEVELS ** np.arange(DIGITS)
-    codes = []
-    for group, part in enumerate(np.split(features, groups, axis=1)):
-        project = w.at(f"vq_layer.quantizer.rvqs.{group}.project_in")
-        rest = 2.002 * np.tanh(linear(project, part.swapaxes(1, 2)))
-        first = np.round(2.002 * np.tanh(rest)) / 2
-        second = np.round(2.002 * np.tanh(4 * (rest - first))) / 2
-        codes += [((2 * q + 2).astype(np.int64) * powers).sum(axis=2) for q in (first, second)]
+    rest = 2.002 * np.tanh(linear(w.at("project_in"), features.swapaxes(1, 2)))
+    first = np.round(2.002 * np.tanh(rest)) / 2
+    second = np.round(2.002 * np.tanh(4 * (rest - first))) / 2
+    codes = [((2 * q + 2).astype(np.int64) * powers).sum(axis=2) for q in (first, second)]
     return np.stack(codes, axis=1)
 
 
@@ -189,14 +255,69 @@ def vocos(
     w: Weights, mel: np.ndarray, layers: int, n_fft: int = 1024, hop: int = 256
 ) -> np.ndarray:
     """Log-mel (n_mels, F) to a waveform, (hop (F - 1),)."""
-    backbone = w.at("backbone")
-    around = backbone["embed.weight"].shape[2] // 2
-    x = conv1d(backbone.at("embed"), mel[None], padding=(around, around)).swapaxes(1, 2)
-    x = layer_norm(backbone.at("norm"), x, LAYER_NORM_EPS).swapaxes(1, 2)
-    for number in range(layers):
-        x = convnext_block(backbone.at(f"convnext.{number}"), x, VOCOS_BLOCK)
-    x = layer_norm(backbone.at("final_layer_norm"), x[0].T, LAYER_NORM_EPS)
-    logarithm, phase = np.split(linear(w.at("head.out"), x), 2, axis=1)
-    spectrum = np.minimum(np.exp(logarithm), MOST_MAGNITUDE) * np.exp(1j * phase)
+    spectrum = vocos_head(w.at("head"), vocos_backbone(w.at("backbone"), mel, layers))
     spectrum[:, [0, -1]] = spectrum[:, [0, -1]].real
     return istft(spectrum.T, n_fft, hop)
+
+
+def vocos_backbone(w: Weights, mel: np.ndarray, layers: int) -> np.ndarray:
+    """Log-mel (n_mels, F) to features (C, F)."""
+    around = w["embed.weight"].shape[2] // 2
+    x = conv1d(w.at("embed"), mel[None], padding=(around, around)).swapaxes(1, 2)
+    x = layer_norm(w.at("norm"), x, LAYER_NORM_EPS).swapaxes(1, 2)
+    for number in range(layers):
+        x = convnext_block(w.at(f"convnext.{number}"), x, VOCOS_BLOCK)
+    return layer_norm(w.at("final_layer_norm"), x[0].T, LAYER_NORM_EPS).T
+
+
+def vocos_head(w: Weights, features: np.ndarray) -> np.ndarray:
+    """Features (C, F) to spectra (F, bins) complex."""
+    logarithm, phase = np.split(linear(w.at("out"), features.T), 2, axis=1)
+    return np.minimum(np.exp(logarithm), MOST_MAGNITUDE) * np.exp(1j * phase)
+
+
+# --- Speaker and sampler -------------------------------------------------------------------------
+
+
+def normalised_speaker(vector: np.ndarray) -> np.ndarray:
+    """Divide (C,) float16 by its length, both rounded to float16."""
+    values = vector.astype(np.float16).astype(np.float64)
+    return (values / np.float16(np.sqrt(np.sum(values * values)))).astype(np.float16)
+
+
+def penalised(logits: np.ndarray, history: np.ndarray, penalty: float, stop: int) -> np.ndarray:
+    """Logits (V,) with a penalty for each time that a token is among the last 16 of `history`.
+
+    The token that ends a row, `stop`, is not counted.
+    """
+    x = logits.copy()
+    for token in history[-RECENT:]:
+        if token != stop:
+            x[token] *= penalty if x[token] < 0 else 1 / penalty
+    return x
+
+
+def sampler_probabilities(case: SamplerCase) -> np.ndarray:
+    """The distributions that the next tokens are drawn from, (R, V)."""
+    count, size = case.logits.shape
+    temperatures = np.resize(np.atleast_1d(case.temperature), count)
+    rows = []
+    for logits, history, temperature in zip(
+        case.logits.astype(np.float64), case.history, temperatures, strict=True
+    ):
+        x = penalised(logits / temperature, history, case.repetition_penalty, case.eos)
+        if case.top_p is not None:
+            order = np.argsort(x)
+            shares = np.exp(x[order] - x[order[-1]])
+            summed = np.cumsum(shares / shares.sum())
+            dropped = summed <= 1 - case.top_p
+            dropped[-FEWEST:] = False
+            x[order[dropped]] = -np.inf
+        if case.top_k is not None:
+            kept = min(max(case.top_k, FEWEST), size)
+            x[x < np.sort(x)[-kept]] = -np.inf
+        if case.step < case.min_new_tokens:
+            x[case.eos] = -np.inf
+        powers = np.exp(x - x.max())
+        rows.append(powers / powers.sum())
+    return np.stack(rows)

@@ -13,14 +13,23 @@ from scipy.special import erf
 
 
 class Weights:
-    """Upstream's tensors below a prefix, as float64; weight norm is resolved when asked for."""
+    """Upstream's tensors below a prefix, as float64; weight norm is resolved when asked for.
 
-    def __init__(self, tensors: Mapping[str, np.ndarray], prefix: str = ""):
-        self._tensors, self._prefix = tensors, prefix
+    Args:
+        file: name of the file that they are of, for whoever asks.
+    """
+
+    def __init__(self, tensors: Mapping[str, np.ndarray], prefix: str = "", file: str = ""):
+        self._tensors, self._prefix, self.file = tensors, prefix, file
 
     def at(self, name: str) -> Weights:
         """Weights of a part."""
-        return Weights(self._tensors, f"{self._prefix}{name}.")
+        return Weights(self._tensors, f"{self._prefix}{name}.", self.file)
+
+    @property
+    def path(self) -> str:
+        """Path of the part in the file; empty for the whole."""
+        return self._prefix.rstrip(".")
 
     def __contains__(self, name: str) -> bool:
         """True if there is a tensor of this name, or one below it."""
@@ -30,7 +39,7 @@ class Weights:
     def __getitem__(self, name: str) -> np.ndarray:
         key = self._prefix + name
         if key in self._tensors:
-            return self._tensors[key].astype(np.float64)
+            return self._tensors[key].astype(np.float64, copy=False)
         folded = f"{self._prefix}parametrizations.{name}.original"
         for magnitude, direction in ((f"{key}_g", f"{key}_v"), (f"{folded}0", f"{folded}1")):
             if magnitude in self._tensors:

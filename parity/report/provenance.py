@@ -12,8 +12,8 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_chatterbox._version import __version__
-from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.runtime.device import is_tf32, product_error
+from mlx_chatterbox.weights.configuration import read_config
 from mlx_chatterbox.weights.manifest import sha256
 
 METADATA_NAME = "about.json"
@@ -29,7 +29,7 @@ def run_metadata(
         settings: `settings.RunSettings`.
         converted: our checkpoint, which notes its sources' hashes.
         dumps: by name.
-        torch_metadata: what the reference wrote about itself.
+        torch_metadata: what the reference wrote about itself; empty where there is none.
     """
     weights = settings.weights
     return {
@@ -39,10 +39,13 @@ def run_metadata(
         "seed": settings.seed,
         "audio": "synthetic" if settings.audio is None else settings.audio.name,
         "precisions": list(settings.precisions),
-        "versions": {**our_versions(), "reference": json.loads(torch_metadata["versions"])},
+        "versions": {
+            **our_versions(),
+            "reference": json.loads(torch_metadata.get("versions", "{}")),
+        },
         "machine": machine(),
         "sha256": {
-            "weights": dict(ModelConfig.load(converted).source.get("files", {})),
+            "weights": dict(read_config(converted).source.get("files", {})),
             "dumps": {name: sha256(path) for name, path in dumps.items()},
         },
     }

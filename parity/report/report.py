@@ -13,6 +13,7 @@ from ..compare import Comparison, compare
 from ..dumps import read_dump
 from ..errors import ParityError
 from ..precisions import PRECISIONS
+from ..stages import CHATTTS
 from . import checked_json
 from .checked_json import read_metadata
 from .provenance import METADATA_NAME
@@ -58,27 +59,32 @@ def of_folder(folder: Path, precisions: Sequence[str] | None = None) -> ParityRe
     if precisions is None:
         there = [name for name in PRECISIONS if (folder / dump_name(name)).is_file()]
         precisions = metadata.get("precisions") or there
-    if not precisions or not (folder / TORCH_NAME).is_file():
+    references = [name for name in (TORCH_NAME, NUMPY_NAME) if (folder / name).is_file()]
+    # ChatTTS on other weights than those of its stored reference has NumPy's alone.
+    is_whole = TORCH_NAME in references or metadata.get("variant") == CHATTTS
+    if not precisions or not references or not is_whole:
         raise ParityError(
             f"{folder} has no dumps of a run: {TORCH_NAME}, {dump_name('float32')}. They are kept "
             f"by `{COMMAND} run --work WORK`, in WORK/VARIANT."
         )
-    by_torch = read_dump(folder / TORCH_NAME)
-    by_numpy = read_dump(folder / NUMPY_NAME) if (folder / NUMPY_NAME).is_file() else {}
+    by_torch, by_numpy = (
+        read_dump(folder / name) if name in references else {} for name in (TORCH_NAME, NUMPY_NAME)
+    )
     dumps = {name: read_dump(folder / dump_name(name)) for name in precisions}
     comparisons = []
     for precision, ours in dumps.items():
         name = "mlx" if precision == "float32" else f"mlx {precision}"
-        comparisons.append(compare(by_torch, ours, names=(name, "torch"), precision=precision))
-        if precision == "float32" and by_numpy:
-            comparisons.append(compare(by_numpy, ours, names=(name, "numpy")))
-    if by_numpy:
+        if by_torch:
+            comparisons.append(compare(by_torch, ours, names=(name, "torch"), precision=precision))
+        if by_numpy and (precision == "float32" or not by_torch):
+            comparisons.append(compare(by_numpy, ours, names=(name, "numpy"), precision=precision))
+    if by_numpy and by_torch:
         common = {name: by_torch[name] for name in by_numpy if name in by_torch}
         comparisons.append(compare(common, by_numpy, names=("numpy", "torch")))
     first = next(iter(dumps.values()))
     path = folder / LAYERS_NAME
     layers = checked_json.read_layers(path, "no errors by layer") if path.exists() else []
-    return ParityReport(comparisons, metadata, by_torch, first, layers)
+    return ParityReport(comparisons, metadata, by_torch or by_numpy, first, layers)
 
 
 def read_layers(path: Path) -> list:

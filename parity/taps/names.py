@@ -18,6 +18,10 @@ TAPPED_STAGES = (
     *("sinc_resample", "t3", "t3_greedy", "sampler", "sampler_turbo"),
     *("flow", "estimator", "source", "vocoder"),
 )
+CHATTTS_TAPPED_STAGES = (
+    *("gpt_*", "speaker_vector", "hidden_decoder", "dvae_decoder", "dvae_encoder", "vocos"),
+    *("generate_*", "chattts_sampler_*"),
+)
 
 # --- Names ------------------------------------------------------------------------------------
 
@@ -61,6 +65,7 @@ CHANNELS_SECOND_OUT = _CONVOLUTIONS | _BOTH_WAYS
 # Inputs that both sides name, where it is not the first alone: the class, and for each name that
 # is recorded the parameter.
 INPUTS_OURS: dict[str, dict[str, str]] = {
+    "GPT": {"x": "ids", "is_text": "is_text", "speaker": "speaker"},
     "ConditionalDecoder": {"x": "x", "mu": "mu", "time": "time", "spks": "spks", "cond": "cond"},
     "CausalResnetBlock1D": {"x": "x", "time": "time"},
     "ConditionalFlowMatching": {
@@ -95,6 +100,7 @@ INPUTS_UPSTREAM: dict[str, dict[str, str]] = {
 OUTPUTS: dict[str, tuple[str, ...]] = {
     "LinearEmbedding": ("0", "1"),
     "LinearNoSubsampling": ("0", "1"),
+    "VocosHead": ("0", "1"),
 }
 
 # --- Cuts ---------------------------------------------------------------------------------------
@@ -124,6 +130,8 @@ APPENDED = re.compile(r"xvector\.block\d\.tdnnd\d+$")
 # T3's backbone takes the conditioning by itself, once for a voice, and then the rest; upstream all
 # at once. Two calls of ours are one of theirs.
 BACKBONE = re.compile(r"t3\.tfmr\.model(\.|$)")
+# ChatTTS's, whose calls are the same on both sides: a row each.
+GPT_BACKBONE = re.compile(r"gpt\.model(\.|$)")
 # Upstream embeds the same start token more than once.
 EMBEDDINGS = re.compile(r"t3\.((text|speech)_emb|(text|speech)_pos_emb\.emb)$")
 # Flow times are embedded for all steps in one call here, step by step there.

@@ -20,8 +20,9 @@ from mlx_chatterbox.models.chattts.requests import CodeRow, TextRow
 from mlx_chatterbox.models.chattts.sampling import ChatTTSSampling
 from mlx_chatterbox.models.decoder.cache import RowCache
 from mlx_chatterbox.models.decoder.engine import DecodingEngine
+from mlx_chatterbox.parity.compare import compare
 from mlx_chatterbox.parity.fabricate import chattts as fabricate
-from mlx_chatterbox.parity.mlx.chattts import outputs
+from mlx_chatterbox.parity.mlx.backend import compute_with
 from mlx_chatterbox.text.chattts.tokenizer import ChatTTSTokenizer
 from mlx_chatterbox.weights.chattts import ChatTTSModel, load_upstream
 from mlx_chatterbox.weights.chattts_files import TOKENIZER_FILES, TOKENIZER_NAME
@@ -51,25 +52,11 @@ def networks(model):
     return model.networks
 
 
-def error(got: np.ndarray, name: str) -> float:
-    """Relative RMS of the difference, padding left out."""
-    expected = REFERENCE[name].astype(np.float64)
-    assert got.shape == expected.shape
-    mask = REFERENCE.get(f"{name.rpartition('/')[0]}/attention_mask")
-    is_state = name.startswith("gpt/") and got.shape[-1] == 768
-    where = mask == 1 if is_state else ...
-    return float(np.linalg.norm((got - expected)[where]) / np.linalg.norm(expected[where]))
-
-
 def test_every_tensor(networks):
-    results = outputs(networks, REFERENCE, REFERENCE["speaker/normalised"])
-    assert len(results) == 18
-    integers = {name for name, got in results.items() if got.dtype.kind == "i"}
-    assert integers == {"gpt/text/position_ids", "gpt/code/position_ids", "dvae/encoded_ids"}
-    for name in integers:
-        assert np.array_equal(results[name], REFERENCE[name]), name
-    errors = {name: error(results[name], name) for name in results.keys() - integers}
-    assert {name: e for name, e in errors.items() if e > CLOSE} == {}
+    comparison = compare(REFERENCE, compute_with(networks, REFERENCE))
+    assert len(comparison.rows) == 32
+    assert {row.output: row.error for row in comparison.rows if row.error > CLOSE} == {}
+    assert comparison.holds
 
 
 def penalised(logits: np.ndarray, history: list[int], penalty: float) -> np.ndarray:

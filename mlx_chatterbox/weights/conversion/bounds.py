@@ -56,7 +56,7 @@ BOUNDS: dict[str, Bounds] = {
 # `stage` is for its hidden states; the others are held to the bounds of their type. With few bits
 # `waveform` is not judged: it is another one of the same spectrum. A code is four digits, any of
 # which changes it.
-_GPT_BOUNDS: dict[str, Bounds] = {
+CHATTTS_BOUNDS: dict[str, Bounds] = {
     "float32": BOUNDS["float32"],
     "float16": dataclasses.replace(BOUNDS["float16"], tokens=0.06),
     "bfloat16": dataclasses.replace(BOUNDS["bfloat16"], tokens=0.3),
@@ -71,7 +71,7 @@ _GPT_BOUNDS: dict[str, Bounds] = {
 
 def bounds_of(config: CheckpointConfig) -> Bounds:
     """Choose the bounds of a model by its family and `precision_name`."""
-    table = _GPT_BOUNDS if config.MODEL_TYPE == CHATTTS_TYPE else BOUNDS
+    table = CHATTTS_BOUNDS if config.MODEL_TYPE == CHATTTS_TYPE else BOUNDS
     return table[precision_name(config)]
 
 
