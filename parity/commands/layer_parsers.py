@@ -17,6 +17,7 @@ BISECT_EXAMPLES = f"""\
 examples:
   {COMMAND} bisect --small                 a model of seconds, against upstream's classes
   {COMMAND} bisect --small --fault wrong_gelu      the same with a fault planted
+  {COMMAND} bisect --variant chattts       against NumPy, no PyTorch
   {COMMAND} bisect --variant turbo --stages t3     full size, one stage
   {COMMAND} bisect --reference torch.taps --checkpoint FOLDER   against a file, no PyTorch
   {COMMAND} bisect --reference torch.taps --found mine.taps     two files
@@ -41,7 +42,7 @@ def add_bisect(commands) -> None:
     bisect.add_argument("--small", action="store_true", help="a small model with made-up weights")
     bisect.add_argument("--reference-python", type=Path, metavar="PATH", help="as in `run`")
     bisect.add_argument(
-        "--reference", type=Path, metavar="TAPS", help="a tap file in place of PyTorch"
+        "--reference", type=Path, metavar="TAPS", help="a tap file in place of PyTorch or NumPy"
     )
     bisect.add_argument(
         "--checkpoint", type=Path, metavar="FOLDER", help="our checkpoint, with --reference"
@@ -73,6 +74,7 @@ def add_mutate(commands) -> None:
         "must catch each, `bisect` must name the layer it is in.",
     )
     mutate.add_argument("faults", nargs="*", metavar="FAULT", help="only these")
+    options.variant(mutate, default=None, shown="only those of its model; chattts needs no PyTorch")
     mutate.add_argument("--list", action="store_true", help="list the faults and what each does")
     mutate.add_argument("--work", type=Path, metavar="DIR", help="keep the small models here")
     mutate.add_argument("--reference-python", type=Path, metavar="PATH", help="as in `run`")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from mlx_chatterbox.weights.checkpoint import load
+from mlx_chatterbox.weights.hub import holds_chattts
 
 from ..dumps import write_dump
 from ..errors import ParityError
@@ -17,11 +19,14 @@ from ..layers.mutants import mutants_as_text, try_fault
 from ..layers.profiles import as_plain
 from ..layers.saving import Model, save
 from ..mlx.backend import record_with
+from ..numpy.chattts_backend import ChatTTSReference, record
 from ..progress import phase
 from ..report.report import LAYERS_NAME
 from ..report.tables import write_file
-from ..run import inputs_of, work_folder
-from ..taps.recording import read_taps
+from ..run import chattts_inputs, inputs_of, work_folder
+from ..stages import CHATTTS
+from ..taps.recording import TapFile, read_taps
+from ..upstream.chattts_files import load_chattts, own_files
 from ..upstream.files import upstream_of
 from ..upstream.interpreter import find_interpreter
 from ..weights import converted_weights, located, upstream_weights
@@ -72,16 +77,20 @@ def _reference(arguments, work: Path):
     if arguments.reference is not None:
         if arguments.checkpoint is None:
             raise ParityError("--reference also needs --checkpoint FOLDER or --found TAPS.")
-        return read_taps(arguments.reference), load(arguments.checkpoint)
-    python = find_interpreter(arguments.reference_python)
+        is_second = holds_chattts(arguments.checkpoint)
+        loaded = (load_chattts if is_second else load)(arguments.checkpoint)
+        return read_taps(arguments.reference), loaded
     if arguments.small:
         fault = faults().get(arguments.fault)
         variant = (arguments.variant or "english") if fault is None else fault.variant
-        small = small_models(work, python, [variant])[variant]
-        return read_taps(work / variant / "torch.taps"), load(small.converted)
+        small = small_models(work, _interpreter(arguments), [variant])[variant]
+        return TapFile(small.taps, small.inputs, {}), small.load()
     settings = located(options.settings(arguments))
     folder = work / settings.variant
     folder.mkdir(exist_ok=True)
+    if settings.variant == CHATTTS:
+        return _chattts_reference(arguments, folder, settings)
+    python = find_interpreter(arguments.reference_python)
     upstream = upstream_weights(folder, settings)
     converted = converted_weights(folder, upstream, settings)
     model = load(converted)
@@ -97,20 +106,45 @@ def _reference(arguments, work: Path):
         output.unlink()
 
 
+def _chattts_reference(arguments, folder: Path, settings):
+    """NumPy's taps of ChatTTS's own files, and our checkpoint."""
+    upstream = upstream_weights(folder, settings)
+    model = load_chattts(converted_weights(folder, upstream, settings))
+    inputs = chattts_inputs(upstream, settings)
+    with phase("numpy reference"):
+        reference = ChatTTSReference(*own_files(upstream))
+        taps = record(reference, inputs, arguments.stages, arguments.calls)
+    return TapFile(taps, inputs, {}), model
+
+
+def _interpreter(arguments) -> Callable[[], str]:
+    """Finder of the reference's interpreter, which not every model needs."""
+    return lambda: find_interpreter(arguments.reference_python)
+
+
+def _chosen(arguments, every) -> set[str]:
+    """Variants whose faults are meant."""
+    of_all = {fault.variant for fault in every.values()}
+    return of_all if arguments.variant is None else {arguments.variant}
+
+
 def mutate(arguments) -> int:
     """Run `python -m parity mutate`; 0 if every planted fault is caught and named."""
     every = faults()
     if arguments.list:
-        print("\n".join(f"{fault.name}: {fault.what} ({fault.layer})" for fault in every.values()))
+        listed = [one for one in every.values() if one.variant in _chosen(arguments, every)]
+        print("\n".join(f"{fault.name}: {fault.what} ({fault.layer})" for fault in listed))
         return 0
     unknown = [name for name in arguments.faults if name not in every]
     if unknown:
         raise ParityError(f"{', '.join(unknown)}: no such fault; `--list` names them.")
-    chosen = [every[name] for name in arguments.faults or every]
-    python = find_interpreter(arguments.reference_python)
+    named = arguments.faults or every
+    chosen = [every[name] for name in named if every[name].variant in _chosen(arguments, every)]
+    if not chosen:
+        raise ParityError(f"none of these faults is of {arguments.variant}.")
     variants = list(dict.fromkeys(fault.variant for fault in chosen))
     with work_folder(arguments.work) as work:
-        models = small_models(work, python, variants)
+        models = small_models(work, _interpreter(arguments), variants)
         mutants = [try_fault(models[fault.variant], fault) for fault in chosen]
     print(mutants_as_text(mutants))
     return 0 if all(mutant.caught and mutant.found for mutant in mutants) else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlx_chatterbox.models.config import CHATTTS_TYPE
+from mlx_chatterbox.models.chattts.config import ChatTTSConfig
 from mlx_chatterbox.weights.variants import variant_named
 
 from ..dumps import write_dump
@@ -10,8 +10,11 @@ from ..errors import ParityError
 from ..fabricate.chattts import fabricate_chattts
 from ..fabricate.checkpoint import STAMP, fabricate
 from ..fabricate.small import small_chattts_config, small_config
+from ..inputs.chattts import make_inputs
 from ..inputs.make import inputs_with_pipeline
 from ..progress import phase
+from ..settings import default_seed
+from ..stages import CHATTTS
 from ..upstream.interpreter import default_venv
 from ..upstream.setup import make_environment
 
@@ -25,20 +28,21 @@ def fabricated(arguments) -> int:
         folder.is_dir() and any(folder.iterdir()) and not (folder / STAMP).is_file()
     ):
         raise ParityError(f"{folder} exists and was not fabricated; choose another name.")
-    is_chattts = arguments.variant == CHATTTS_TYPE
+    is_chattts = arguments.variant == CHATTTS
     if is_chattts and (arguments.filter_buffers or arguments.weight_norm != PARAMETRIZATIONS):
         wrong = "--filter-buffers" if arguments.filter_buffers else "--weight-norm"
         raise ParityError(f"{wrong} is for Chatterbox: ChatTTS's files have one spelling.")
+    seed = default_seed(arguments.variant) if arguments.seed is None else arguments.seed
     with phase("fabricate weights") as progress:
         if is_chattts:
             chattts = small_chattts_config() if arguments.small else None
-            fabricate_chattts(folder, chattts, arguments.seed, progress)
+            fabricate_chattts(folder, chattts, seed, progress)
             return 0
         fabricate(
             folder,
             variant=arguments.variant,
             config=small_config(arguments.variant) if arguments.small else None,
-            seed=arguments.seed,
+            seed=seed,
             weight_norm=arguments.weight_norm,
             filter_buffers=arguments.filter_buffers,
             progress=progress,
@@ -48,8 +52,14 @@ def fabricated(arguments) -> int:
 
 def inputs(arguments) -> int:
     """Run `python -m parity inputs`."""
-    config = variant_named(arguments.variant).default_config()
-    write_dump(arguments.output, inputs_with_pipeline(config, arguments.seed, arguments.audio))
+    variant, seed = arguments.variant, arguments.seed
+    seed = default_seed(variant) if seed is None else seed
+    if variant == CHATTTS:
+        made = make_inputs(ChatTTSConfig(), seed, arguments.audio)
+    else:
+        config = variant_named(variant).default_config()
+        made = inputs_with_pipeline(config, seed, arguments.audio)
+    write_dump(arguments.output, made)
     return 0
 
 

@@ -5,28 +5,23 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mlx_chatterbox.models.config import CHATTTS_TYPE
 from mlx_chatterbox.runtime.number_options import whole
 
 from ..errors import ParityError
 from ..settings import RunSettings
-from ..taps.names import CALLS, TAPPED_STAGES
+from ..stages import CHATTTS
+from ..taps.names import CALLS, CHATTTS_TAPPED_STAGES, TAPPED_STAGES
 
 
-def variant(command: argparse.ArgumentParser, default: str | None = "english") -> None:
+def variant(
+    command: argparse.ArgumentParser, default: str | None = "english", shown: str = ""
+) -> None:
     """Add `--variant`; with default None it is what the given weights are."""
-    shown = "default: english, or that of the weights" if default is None else "default: english"
-    command.add_argument("--variant", type=known_variant, default=default, help=shown)
-
-
-def any_model(command: argparse.ArgumentParser) -> None:
-    """Add `--variant` with ChatTTS, which is no variant of Chatterbox."""
-    command.add_argument(
-        "--variant",
-        type=lambda text: text if text == CHATTTS_TYPE else known_variant(text),
-        default="english",
-        help=f"of Chatterbox, or {CHATTTS_TYPE} (default: english)",
+    default_is = "english, or that of the weights" if default is None else "english"
+    shown = shown or (
+        f"english, multilingual, turbo, nano, ..., or chattts (default: {default_is})"
     )
+    command.add_argument("--variant", type=known_variant, default=default, help=shown)
 
 
 def t3_file(command: argparse.ArgumentParser) -> None:
@@ -41,7 +36,11 @@ def precision(command: argparse.ArgumentParser, what: str, **how) -> None:
 
 
 def seed(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, help="of everything random")
+    command.add_argument(
+        "--seed",
+        type=whole(0, 2**63 - 1),
+        help="of everything random (default: 0; 2 for chattts, whose stored reference is of it)",
+    )
 
 
 def audio(command: argparse.ArgumentParser) -> None:
@@ -53,7 +52,7 @@ def audio(command: argparse.ArgumentParser) -> None:
 def stages(command) -> None:
     """Add `--stages`, and `--calls` of a layer in each."""
     command.add_argument(
-        "--stages", nargs="+", choices=TAPPED_STAGES, metavar="STAGE", help="only these"
+        "--stages", nargs="+", type=known_stage, metavar="STAGE", help="only these"
     )
     command.add_argument(
         "--calls",
@@ -67,8 +66,18 @@ def stages(command) -> None:
 def known_variant(text: str) -> str:
     from mlx_chatterbox.weights.variants import VARIANTS
 
-    if text not in VARIANTS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(VARIANTS)}")
+    known = (*VARIANTS, CHATTTS)
+    if text not in known:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(known)}")
+    return text
+
+
+def known_stage(text: str) -> str:
+    from fnmatch import fnmatchcase
+
+    known = (*TAPPED_STAGES, *CHATTTS_TAPPED_STAGES)
+    if not any(fnmatchcase(text, name) for name in known):
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(known)}")
     return text
 
 

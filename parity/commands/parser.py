@@ -20,6 +20,7 @@ examples:
   {COMMAND} setup                        once: an environment for upstream's PyTorch package
   {COMMAND} run --variant english        fabricate weights, convert, compare everything
   {COMMAND} run --weights ResembleAI/chatterbox    the same on real weights; docs/parity.md
+  {COMMAND} run --variant chattts        ChatTTS: against NumPy and stored tensors of its modules
   {COMMAND} report WORK/english          a page to look at, from a run that was kept
   {COMMAND} bisect --small               the first layer that differs, if one does
   {COMMAND} mutate                       plant faults, see that each is found
@@ -74,14 +75,16 @@ def _add_dump(commands) -> None:
     dump = commands.add_parser(
         "dump",
         help="compute every stage whose inputs are in a dump",
-        description="Computes every stage whose inputs are in IN and writes the outputs to OUT.",
+        description="Computes every stage whose inputs are in IN and writes the outputs to OUT. "
+        "The names are those of parity/stages.py; what is not used is reported.",
     )
     dump.add_argument(
         "--checkpoint",
         type=Path,
         metavar="FOLDER",
         help="converted checkpoint; for --backend torch upstream's files, or a checkpoint "
-        "converted from a folder that is still there; not needed for numpy",
+        "converted from a folder that is still there; not needed for numpy. Of ChatTTS a converted "
+        "checkpoint or its own files (asset/...), also for numpy",
     )
     dump.add_argument(
         "--variant", type=options.known_variant, help="which model in a folder of upstream's files"
@@ -107,7 +110,7 @@ def _add_makers(commands) -> None:
         description="Fills upstream's files from a seeded generator; activations are of order one.",
     )
     fabricate.add_argument("output", metavar="OUTPUT", type=Path, help="folder to make")
-    options.any_model(fabricate)
+    options.variant(fabricate)
     options.seed(fabricate)
     fabricate.add_argument(
         "--small",

@@ -6,13 +6,13 @@ The figures are of two Linux cores; another machine rounds otherwise, by less th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..compare import Comparison
 from ..errors import ParityError
-from ..stages import EQUAL, STAGES, StageOutput
+from ..stages import CHATTTS, EQUAL, Stage, StageOutput, expanded, stages_of
 from . import checked_json
 from .tables import write_file
 
@@ -130,14 +130,28 @@ def shortened(error: float | None) -> float | None:
 
 
 def table(baseline: Mapping, peer: Mapping) -> str:
-    """The page's table: ours in float32 against PyTorch, a column a variant; then the peer."""
-    heads = ["stage", "output", *baseline, f"{peer['name']}, english"]
+    """The page's tables, in float32: Chatterbox's, a column a variant and one of the peer, against
+    PyTorch; and ChatTTS's."""
+    first = {variant: pairs for variant, pairs in baseline.items() if variant != CHATTTS}
+    columns = {variant: pairs.get(_MAIN, {}) for variant, pairs in first.items()}
+    columns[f"{peer['name']}, english"] = peer["errors"]
+    parts = [_table(columns, stages_of("english"), set(first))]
+    if CHATTTS in baseline:
+        names = [name for pairs in baseline[CHATTTS].values() for name in pairs]
+        own = _table(baseline[CHATTTS], expanded(names, stages_of(CHATTTS)), None)
+        parts += ["ChatTTS, against tensors of its own modules and against plain NumPy:", own]
+    return "\n\n".join(parts)
+
+
+def _table(columns: Mapping[str, Mapping], stages: Sequence[Stage], needed: set[str] | None) -> str:
+    """A table with a line for each output that one of the needed columns has; None: any."""
+    heads = ["stage", "output", *columns]
     lines = [heads, ["---"] * len(heads)]
-    for stage in STAGES:
+    for stage in stages:
         for output in stage.outputs:
-            errors = [outputs.get(_MAIN, {}).get(output.name) for outputs in baseline.values()]
-            if any(error is not None for error in errors):
-                errors.append(peer["errors"].get(output.name))
+            has = [c for c in (needed or columns) if columns[c].get(output.name) is not None]
+            if has:
+                errors = [column.get(output.name) for column in columns.values()]
                 name = output.name.partition("/")[2]
                 lines.append([stage.name, name, *(_shown(error, output) for error in errors)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

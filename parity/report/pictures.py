@@ -18,6 +18,7 @@ _IMAGES = frozenset(
     {
         *("voice_encoder/mel", "s3_tokenizer/log_mel", "s3_encoder/codes", "speaker_encoder/fbank"),
         *("s3gen/ref_mel", "flow/mu", "flow/mel", "estimator/out"),
+        *("decoder/mel", "dvae/mel", "dvae/mel_of_waveform"),
     }
 )
 # Outputs shown as curves.
@@ -25,7 +26,7 @@ _CURVES = frozenset(
     {
         *("resample/ref_16k", "resample/sinc_16k", "source/excitation"),
         *("vocoder/f0", "vocoder/waveform", "watermark/marked"),
-        "pipeline/waveform",
+        *("pipeline/waveform", "vocos/waveform"),
     }
 )
 _COLUMNS = 600
@@ -57,7 +58,7 @@ def pictures_of(
         return result  # there is no error to draw
     profile = error_over_time(output, expected, actual)
     if profile is not None and len(profile.errors) > 1:
-        tokens = output.endswith("tokens")
+        tokens = expected.dtype.kind != "f"
         what = "share of tokens that differ" if tokens else "error over time"
         limit = bound if bound > 0 and not tokens else None
         drawing = plots.logarithmic(

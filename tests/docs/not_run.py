@@ -26,6 +26,7 @@ _LOUDSPEAKER = "it needs a sound card"
 _REFERENCE = "it needs upstream's PyTorch package: .ci/run sets it up and runs parity"
 _MINUTES = "it takes many minutes; tests/benchmarks/test_table.py runs its parts"
 _COMPANY = "it takes minutes; tests/benchmarks/test_company.py measures a small model"
+_FAULTS = "tests/parity/test_chattts.py plants each of them"
 _FAILS = "it fails, as the page says; tests/parity/test_schedules.py requires that it does"
 _SCHEDULES = "it takes minutes; tests/models/test_schedules.py plays fifty for each network"
 _CLUSTER = "it needs Ray; tests/longform/test_job_ray.py runs a job by it"
@@ -42,6 +43,7 @@ NOT_RUN = [
     NotRun("*python -m parity bisect *", _REFERENCE),
     NotRun("python -m parity dump *", _REFERENCE),
     NotRun("python -m parity mutate", _REFERENCE),
+    NotRun("python -m parity mutate --variant chattts", _FAULTS),
     NotRun("python -m parity schedules *--mode fast", _FAILS),
     NotRun("python -m parity schedules --fault *", _FAILS),
     NotRun("python -m parity schedules *--steps *", _SCHEDULES),

@@ -11,7 +11,7 @@ from mlx_chatterbox.parity.__main__ import main
 from mlx_chatterbox.parity.compare import Comparison, OutputVerdict
 from mlx_chatterbox.parity.errors import ParityError
 from mlx_chatterbox.parity.report import baseline
-from mlx_chatterbox.parity.stages import EQUAL, RELATIVE_RMS, STAGES
+from mlx_chatterbox.parity.stages import EQUAL, RELATIVE_RMS, expanded, stages_of
 
 
 def row(output, error, bound=1e-4, **other):
@@ -125,9 +125,29 @@ def test_a_peers_errors_stand_beside_ours(tmp_path):
 
 
 def test_the_committed_baseline_is_of_outputs_that_there_are():
-    names = {output.name for stage in STAGES for output in stage.outputs}
-    bounds = {output.name: output.bound for stage in STAGES for output in stage.outputs}
-    for comparisons in baseline.read_baseline().values():
+    for variant, comparisons in baseline.read_baseline().items():
         for outputs in comparisons.values():
-            assert set(outputs) <= names
+            stages = expanded(outputs, stages_of(variant))
+            bounds = {output.name: output.bound for stage in stages for output in stage.outputs}
+            assert set(outputs) <= set(bounds)
             assert all(error <= bounds[name] for name, error in outputs.items())
+
+
+def test_the_committed_baseline_has_all_of_chattts():
+    pairs = baseline.read_baseline()["chattts"]
+    assert set(pairs) == {"mlx against torch", "mlx against numpy", "numpy against torch"}
+    assert {len(outputs) for outputs in pairs.values()} == {32}
+    assert max(max(outputs.values()) for outputs in pairs.values()) < 1e-5
+
+
+def test_chattts_has_a_table_of_its_own(report):
+    rows = [row("decoder/mel", 1.26e-6), row("sampler/a/probabilities", 0.0)]
+    rows += [row("decoder/mel", 2.2e-7, checked="numpy")]
+    second = {**report, "about": {"variant": "chattts"}, "rows": rows}
+    text = baseline.table(baseline.of_reports([report, second]), baseline.read_peer())
+    first, _, own = text.split("\n\n")
+    assert "chattts" not in first
+    assert "decoder" not in first
+    assert own.splitlines()[0] == "| stage | output | mlx against torch | numpy against torch |"
+    assert "| hidden_decoder | mel | 1.3e-06 | 2.2e-07 |" in own
+    assert "| chattts_sampler_a | a/probabilities | equal | - |" in own

@@ -11,10 +11,11 @@ from mlx_chatterbox.parity.errors import ParityError
 from mlx_chatterbox.parity.fabricate.small import SMALL_SIZES
 from mlx_chatterbox.parity.inputs.make import make_inputs
 from mlx_chatterbox.parity.mlx.backend import compute_with
-from mlx_chatterbox.parity.stages import STAGES, UNEQUAL_SHARE
+from mlx_chatterbox.parity.stages import CHATTTS_STAGES, STAGES, UNEQUAL_SHARE, expanded
 from mlx_chatterbox.parity.upstream.files import upstream_of
 from mlx_chatterbox.parity.weights import convert_to
 from mlx_chatterbox.weights.checkpoint import load
+from mlx_chatterbox.weights.conversion.bounds import CHATTTS_BOUNDS
 from tests.small import small_config
 
 WATERMARK = {"watermark"}
@@ -47,13 +48,17 @@ def test_a_model_in_another_precision_holds_to_its_bounds(
 
 
 def outputs():
-    return {output.name: output for stage in STAGES for output in stage.outputs}
+    names = ["gpt/code/position_ids", "gpt/code/hidden", "generate/text/ids_0"]
+    names += ["sampler/usual/probabilities"]
+    stages = (*STAGES, *expanded(names, CHATTTS_STAGES))
+    return {output.name: output for stage in stages for output in stage.outputs}
 
 
 def test_what_has_no_weights_has_float32s_bounds_always():
     known = outputs()
     assert set(known) >= precisions._WITHOUT_WEIGHTS
-    for name in precisions._WITHOUT_WEIGHTS:
+    cases = {"gpt/code/position_ids", "sampler/usual/probabilities"}
+    for name in precisions._WITHOUT_WEIGHTS | cases:
         assert precisions.with_bound(known[name], "4bit") == known[name]
 
 
@@ -64,6 +69,21 @@ def test_fewer_bits_have_wider_bounds():
     assert bounds[0] < bounds[1] < bounds[-1]
     with pytest.raises(ParityError, match="not a precision"):
         precisions.with_bound(logits, "2bit")
+    own = precisions.with_bound(outputs()["gpt/code/hidden"], "4bit").bound
+    assert own == CHATTTS_BOUNDS["4bit"].stage
+    greedy = precisions.with_bound(outputs()["generate/text/ids_0"], "4bit")
+    assert (greedy.measure, greedy.bound) == (UNEQUAL_SHARE, 1.0)
+
+
+def test_codes_in_two_dimensions_are_counted():
+    name = "dvae/encoded_ids"
+    codes = np.arange(100, dtype=np.int32).reshape(4, 25)
+    other = codes.copy()
+    other[2, 3] += 1
+    (row,) = compare({name: codes}, {name: other}, precision="bfloat16").rows
+    assert row.error == pytest.approx(0.01)
+    assert row.holds
+    assert not compare({name: codes}, {name: other}).holds
 
 
 def test_tokens_are_counted_and_may_be_fewer():

@@ -13,7 +13,7 @@ from mlx_chatterbox.parity.layers.profiles import (
     layer_errors,
     over_time,
 )
-from mlx_chatterbox.parity.stages import STAGES
+from mlx_chatterbox.parity.stages import CHATTTS_STAGES, STAGES, expanded
 from mlx_chatterbox.parity.taps.recording import Tap
 
 
@@ -56,7 +56,8 @@ def test_an_error_shows_where_in_time_it_is():
 
 
 def test_the_outputs_with_time_are_the_tables():
-    names = {output.name for stage in STAGES for output in stage.outputs}
+    stages = (*STAGES, *expanded(TIME_AXES, CHATTTS_STAGES))
+    names = {output.name for stage in stages for output in stage.outputs}
     assert set(TIME_AXES) <= names
     without = names - set(TIME_AXES)
     assert not [name for name in without if name.endswith(("mel", "tokens", "waveform"))]
