@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 from ..errors import ParityError
 from ..mlx.taps import layer_by_layer
+from .chattts import FAULTS as IN_CHATTTS
 from .fault import Fault, Patches
 from .networks import FAULTS as IN_NETWORKS
 from .signal import FAULTS as IN_SIGNALS
@@ -19,7 +20,8 @@ from .weights import FAULTS as IN_WEIGHTS
 
 def faults() -> dict[str, Fault]:
     """All faults by name."""
-    return {fault.name: fault for fault in (*IN_SIGNALS, *IN_WEIGHTS, *IN_NETWORKS)}
+    every = (*IN_SIGNALS, *IN_WEIGHTS, *IN_NETWORKS, *IN_CHATTTS)
+    return {fault.name: fault for fault in every}
 
 
 @contextmanager
