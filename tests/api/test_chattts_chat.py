@@ -141,7 +141,6 @@ def test_a_script_as_in_upstreams_readme(tmp_path, monkeypatch):
     assert not chat.has_loaded()
     assert chat.load(source="custom", custom_path=folder, compile=False)
     assert chat.has_loaded(use_decoder=True)
-    chat.speaker.statistics = None
     with pytest.raises(SettingError, match=r"spk_stat\.pt"):
         chat.sample_random_speaker()
     chat.load(
@@ -174,7 +173,6 @@ def test_a_script_as_in_upstreams_readme(tmp_path, monkeypatch):
     assert chat.gpt is None
     with pytest.raises(CheckpointError, match="load"):
         chat.infer(texts)
-    assert chat.load("custom", custom_path=folder)
 
 
 def test_helpers_that_scripts_use(chat):
@@ -563,6 +561,28 @@ def test_an_interruption_ends_all_batches(chat, monkeypatch):
     # The flag is cleared by the next call.
     steps += [1] * 10
     assert len(chat.infer("hello", params_infer_code=codes(), **QUIET)[0]) == sample_count(6)
+
+
+def test_an_interrupted_text_is_as_long_as_it_became(chat, monkeypatch):
+    steps = []
+    step = DecodingEngine.step
+
+    def counted(engine):
+        steps.append(1)
+        if len(steps) == 3:
+            chat.interrupt()
+        return step(engine)
+
+    params = {"params_refine_text": refining(max_new_token=30), "refine_text_only": True}
+    whole = chat.infer("hello world", **params)
+    monkeypatch.setattr(DecodingEngine, "step", counted)
+    part = chat.infer("hello world", **params)
+    assert len(steps) == 3
+    assert part
+    assert whole.startswith(part)
+    assert part != whole
+    steps.clear()
+    assert chat.speak("hello world", params_refine_text=refining(max_new_token=30)).tokens == []
 
 
 def test_an_interruption_comes_from_another_thread(chat):
