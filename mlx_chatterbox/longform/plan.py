@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import TextError
 
 if TYPE_CHECKING:
-    from ..models.config import ModelConfig
+    from ..models.config import CheckpointConfig
 
 # The longest text that a variant speaks well in one call, in Latin characters, some 15 a second.
 # English and Multilingual can generate 1000 tokens, 40 s, but were trained on utterances of
@@ -85,7 +85,7 @@ class Document:
     places: tuple[int, ...] = ()
 
 
-def longest_of(config: ModelConfig) -> int:
+def longest_of(config: CheckpointConfig) -> int:
     """Most characters of a piece for a checkpoint: its own `longest_piece`, else its variant's."""
     generation = getattr(config, "generation", None)  # ChatTTS has none
     own = None if generation is None else generation.longest_piece

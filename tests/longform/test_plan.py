@@ -20,7 +20,8 @@ from mlx_chatterbox.longform.blocks import (
 )
 from mlx_chatterbox.longform.plan import LONGEST, Piece, longest_of
 from mlx_chatterbox.longform.split import plan_text
-from mlx_chatterbox.models.config import GenerationConfig, ModelConfig
+from mlx_chatterbox.models.chattts.config import ChatTTSConfig
+from mlx_chatterbox.models.config import CHATTTS_TYPE, GenerationConfig, ModelConfig
 from mlx_chatterbox.text.pauses import PLAIN_PAUSE
 from mlx_chatterbox.text.scripts import spoken_length
 from mlx_chatterbox.weights.variants import VARIANTS
@@ -199,7 +200,8 @@ def test_no_letter_is_lost(language, longest):
 
 
 def test_every_variant_has_a_length_and_a_checkpoint_its_own():
-    assert set(LONGEST) == set(VARIANTS)
+    assert set(LONGEST) == {*VARIANTS, CHATTTS_TYPE}
+    assert longest_of(ChatTTSConfig()) == LONGEST[CHATTTS_TYPE]
     # Turbo garbles past about 350.
     assert LONGEST["turbo"] < 350
     assert longest_of(ModelConfig(variant="turbo")) == LONGEST["turbo"]

@@ -105,7 +105,7 @@ class LoadsChatTTS(ReportsLatest):
         Args:
             source: "huggingface": the hub's cache, or a download; "local": the folder `custom_path`
                 or else the working folder, and where that holds no model as "huggingface";
-                "custom": the folder `custom_path`.
+                "custom": the folder `custom_path`. Beyond upstream: OWNER/REPOSITORY on the hub.
             force_redownload: ask the hub for the newest files even if there are some.
             custom_path: a folder with upstream's `asset/` or a converted one; for "huggingface" the
                 folder of the hub's cache.

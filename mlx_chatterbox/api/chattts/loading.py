@@ -26,8 +26,12 @@ def find_model(
         SettingError: an unknown source, or no folder for "custom".
         CheckpointError, HubError: there is no such folder, or it cannot be downloaded.
     """
+    if isinstance(source, str) and "/" in source:
+        return resolve_chattts(source)
     if source not in SOURCES:
-        raise SettingError(f"source must be one of {', '.join(SOURCES)}; got {shown(source)}.")
+        raise SettingError(
+            f"source must be one of {', '.join(SOURCES)}, or OWNER/REPOSITORY; got {shown(source)}."
+        )
     if source == CUSTOM and custom_path is None:
         raise SettingError("source 'custom' needs custom_path, the folder that holds asset/.")
     if source != HUGGINGFACE and custom_path is not None:

@@ -159,11 +159,11 @@ class PieceWriter:
                 continue
             if one.row is not None:
                 self._engine.leave(one.row)
-            if one.stage == SAMPLING or one.stage == SPEAKING:
-                one.stopped = False
-            else:
-                one.row, one.stopped = None, False
-            one.stage = ENDED
+            if one.stage == REFINING:
+                one.text = self._tokenizer.refined(one.row.tokens)
+            if one.stage not in (SAMPLING, SPEAKING):
+                one.row = None
+            one.stage, one.stopped = ENDED, False
 
     # --- The way of a piece ------------------------------------------------------------------
 
