@@ -166,10 +166,8 @@ def _check(folder: Path, source: str | Path, settings: dict, arguments: argparse
         # Layers that are quantised in the source are dequantised.
         exact = {**settings, "dtype": "float32", "quantization": QuantizationConfig()}
         reference = convert_folder(source, Path(temporary) / "reference", **exact)
-        measured: dict = {"positions": arguments.positions}
-        if _listens(folder, arguments):
-            measured["word_errors"] = TEXTS
-        result = verify_folders(reference, folder, **measured)
+        texts = TEXTS if _listens(folder, arguments) else ()
+        result = verify_folders(reference, folder, arguments.positions, texts)
     result.save(folder)
     update_manifest(folder)
     print(as_text(result))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlx_chatterbox.errors import CheckpointError
@@ -48,17 +49,20 @@ def check_loads(folder: Path) -> None:
         verify_folder(folder)
 
 
-def verify_folders(reference: Path, converted: Path, **settings) -> Verification:
+def verify_folders(
+    reference: Path, converted: Path, positions: int, word_errors: Sequence[str]
+) -> Verification:
     """Compare a converted folder with the same model in float32.
 
     Args:
         reference: converted folder in float32, nothing quantised.
-        settings: of the family's verification.
+        positions: number of predictions to compare.
+        word_errors: sentences to speak for the word error rate, of Chatterbox.
     """
     if family_of(converted) == CHATTTS_TYPE:
         from .chattts_verification import verify_chattts
 
-        return verify_chattts(reference, converted, **settings)
+        return verify_chattts(reference, converted, positions=positions)
     from .verification import verify
 
-    return verify(reference, converted, **settings)
+    return verify(reference, converted, positions=positions, word_errors=word_errors)

@@ -41,7 +41,7 @@ def brief(monkeypatch):
     """Verification of a few words, by the command line too."""
     monkeypatch.setattr(
         "mlx_chatterbox.convert.families.verify_folders",
-        lambda reference, converted, **_: verify_chattts(reference, converted, **FEW),
+        lambda reference, converted, *_: verify_chattts(reference, converted, **FEW),
     )
 
 
