@@ -24,7 +24,7 @@ from mlx_chatterbox.voices.chattts.strings import decode_codes, decode_speaker, 
 from mlx_chatterbox.watermark.detector import detect
 from mlx_chatterbox.weights.chattts_files import PUBLISHED
 from tests.chattts_reference import text as reference_text
-from tests.speaking_chattts import converted_speaking_chattts, write_speaking_chattts
+from tests.speaking_chattts import write_speaking_chattts
 from tests.weights.hub_stand_in import hub_stand_in
 
 TEXTS = ["hello world.", "good morning", "what is your favorite food", "chat"]
@@ -58,13 +58,19 @@ def chat(folder):
     return loaded
 
 
-@pytest.fixture(scope="module")
-def ending(tmp_path_factory):
-    """One whose speech ends soon, often at once."""
+def ending_chat(folder, gain: float) -> Chat:
+    """One with so much larger logits of the code that ends speech, in the first codebook."""
     loaded = Chat()
-    path = converted_speaking_chattts(tmp_path_factory.mktemp("ending"), -3.0)
-    loaded.load(source="custom", custom_path=path)
+    loaded.load("custom", custom_path=folder)
+    head = loaded.gpt.head_code[0]
+    head.weight[-1] = gain * head.weight[-1]
     return loaded
+
+
+@pytest.fixture(scope="module")
+def ending(folder):
+    """One whose speech ends soon, often at once."""
+    return ending_chat(folder, -3.0)
 
 
 @pytest.fixture(autouse=True)
@@ -491,10 +497,9 @@ def test_a_row_that_ends_at_once_leaves_the_others_alone(ending):
     assert ending.outcomes[empty].tries > 1
 
 
-def test_what_always_ends_at_once_may_not_at_last(tmp_path):
+def test_what_always_ends_at_once_may_not_at_last(folder):
     """Upstream tries again without end."""
-    chat = Chat()
-    chat.load("custom", custom_path=converted_speaking_chattts(tmp_path, stop_gain=-1e4))
+    chat = ending_chat(folder, -1e4)
     params = codes(ensure_non_empty=False)
     with pytest.warns(UserWarning, match="ended the speech at once"):
         (waveform,) = chat.infer("hello", params_infer_code=params, **QUIET)
