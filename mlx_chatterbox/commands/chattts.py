@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingError, TextError
+from ..runtime.number_options import whole
 
 SPEAKER_HELP = (
     "voice: a speaker string, a file with one, a voice of --save-voice or its name, or seed:42 for "
@@ -14,7 +15,7 @@ SPEAKER_HELP = (
 )
 # Options of one family alone; all others mean the same to both.
 OF_CHATTTS = frozenset(
-    ("--speaker", "--refine", "--prompt", "--speaker-statistics", "--homophones")
+    ("--speaker", "--refine", "--prompt", "--speaker-statistics", "--homophones", "--lookahead")
 )
 OF_CHATTERBOX = {
     "--voice": "ChatTTS has --speaker",
@@ -59,6 +60,14 @@ def add_chattts(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="replace rare Chinese characters by a JSON table of common ones that sound the same; "
         "pinyin makes one (extra: zh)",
+    )
+    group.add_argument(
+        "--lookahead",
+        type=whole(0, 10_000),
+        metavar="STEPS",
+        help="with --stream: steps of 21 ms after a sample that must be written before it is "
+        "output (default: 52, with which streamed speech is that of the whole; with 26 and 12 the "
+        "first sound comes after 48 and 24 steps instead of 72, and the ends of chunks differ)",
     )
 
 
@@ -135,6 +144,8 @@ def chattts_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "normalize": arguments.normalize,
         "speed": None if arguments.speed == 1.0 else arguments.speed,
         "lang": arguments.language,
+        # Of a stream alone, which the table of options sees to.
+        "lookahead": arguments.lookahead,
     }
     return {name: value for name, value in options.items() if value is not None}
 

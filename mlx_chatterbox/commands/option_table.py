@@ -50,6 +50,7 @@ RULES = {
     "--prompt": _EVERYWHERE,
     "--speaker-statistics": _EVERYWHERE,
     "--homophones": _EVERYWHERE,
+    "--lookahead": Rule((STREAM,), "is for --stream"),
     # The output.
     "--output": Rule((TEXT, SHORT, LONG, STREAM), "is for one text (--batch has --output-dir)"),
     "--output-dir": Rule((BATCH,), "goes with --batch; a single text has --output"),

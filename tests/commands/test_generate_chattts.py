@@ -11,8 +11,10 @@ import soundfile
 from mlx_chatterbox.chattts import Chat
 from mlx_chatterbox.commands.chattts import OF_CHATTTS
 from mlx_chatterbox.generate import main
+from mlx_chatterbox.models.chattts.sampler import CodeSampler
 from mlx_chatterbox.models.chattts.windows import sample_count
 from mlx_chatterbox.models.decoder.engine import DecodingEngine
+from mlx_chatterbox.synthesis.chattts.stream import piece_chunks
 from mlx_chatterbox.voices.chattts.strings import encode_speaker
 from mlx_chatterbox.voices.chattts.voice import ChatTTSVoice
 from mlx_chatterbox.weights.hub import POCKET_FOLDER
@@ -156,7 +158,9 @@ def test_wrong_use_is_one_line(speak, tmp_path, words, message):
 @pytest.mark.parametrize("option", sorted(OF_CHATTTS - {"--refine"}))
 def test_options_of_chattts_are_no_others(option, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["--model", "pocket", "--text", "Hello.", option, "x"]) == 1
+    mode = ["--stream", "--output", "-"] if option == "--lookahead" else []
+    words = ["--model", "pocket", "--text", "Hello.", *mode, option, "12"]
+    assert main(words) == 1
     assert f"{option} is for ChatTTS" in capsys.readouterr().err
 
 
@@ -240,3 +244,24 @@ def test_a_damaged_voice_is_refused(speak, tmp_path, damage):
     assert code == 1
     assert len(err.splitlines()) == 1
     assert "bob.safetensors" in err
+
+
+def test_a_smaller_lookahead_is_sooner(speak, monkeypatch):
+    """The first sound comes after as many steps as the documentation says."""
+    first = {}
+
+    def noting(writer, settings, result):
+        chunks = piece_chunks(writer, settings, result)
+        for chunk in chunks:
+            first.setdefault(settings.lookahead, len(writer.steps_of(writer.pieces[0])))
+            yield chunk
+
+    monkeypatch.setattr("mlx_chatterbox.api.chattts.chat.piece_chunks", noting)
+    how = ["--text", "One.", "--no-refine", "--seed", 1, "--stream", "--output", "s.wav"]
+    monkeypatch.setattr(CodeSampler, "ends", lambda *_: False)
+    for more in ([], ["--lookahead", 26], ["--lookahead", 12]):
+        code, _, error = speak(*how, "--max-new-tokens", 100, *more)
+        assert code == 0, error
+    assert first == {52: 72, 26: 48, 12: 24}
+    code, _, error = speak("--text", "One.", "--lookahead", 12)
+    assert (code, "--lookahead is for --stream" in error) == (1, True), error

@@ -147,6 +147,8 @@ class ChatTTSSpeech(ReportsLatest):
             params_infer_code=InferCodeParams(
                 prompt=of_speech or SPEED,
                 show_tqdm=False,
+                # Windows are exact: none needs to be passed over.
+                pass_first_n_batches=0,
                 spk_emb=voice.speaker,
                 spk_smp=voice.codes,
                 txt_smp=voice.text,
