@@ -17,7 +17,6 @@ from ..weights.hub import (
     repository_of,
     resolve_texts,
 )
-from .tts import open_model
 
 
 def is_chattts(name: str | Path) -> bool:
@@ -43,8 +42,11 @@ def open_any(
     check: bool = False,
 ) -> Any:
     """Load a model: an object of its class, or for ChatTTS a `ChatTTSSpeech`; see `open_model`."""
+    # Only here: the networks take a second to import, and a text is shown without them.
     if not is_chattts(name):
-        return open_model(name, device, dtype, progress, check)
+        from .tts import open_model
+
+        return open_model(name, device=device, dtype=dtype, progress=progress, check=check)
     from ..weights.chattts import load_chattts
     from .chattts.speech import ChatTTSSpeech
 

@@ -13,6 +13,8 @@ from mlx_chatterbox.errors import TextError
 from mlx_chatterbox.models.chattts.windows import sample_count, steps_before_sound
 from mlx_chatterbox.models.decoder.engine import DecodingEngine
 
+pytestmark = pytest.mark.numbers
+
 TEXTS = ["hello world.", "good morning", "what is your favorite food", "chat"]
 QUIET = {"skip_refine_text": True, "watermark": False}
 # Of unequal lengths, with some luck.

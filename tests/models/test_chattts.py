@@ -31,6 +31,8 @@ from mlx_chatterbox.weights.conversion.chattts import (
 
 from .small_chattts import small_chattts
 
+pytestmark = pytest.mark.numbers
+
 # Of float32 against float64, through a few layers.
 CLOSE = 3e-6
 

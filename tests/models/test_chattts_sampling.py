@@ -15,6 +15,8 @@ from mlx_chatterbox.models.chattts.sampling import RECENT, ChatTTSSampling, proc
 from mlx_chatterbox.models.decoder.sampling import keep_top_p, penalise_recent
 from tests.chattts_reference import reference, values
 
+pytestmark = pytest.mark.numbers
+
 CASES = values("notes")["sampler"]
 LIBRARIES = pytest.mark.parametrize("array", [mx.array, np.array], ids=["mlx", "numpy"])
 OFF = ChatTTSSampling(1.0, None, None, 1.0)

@@ -10,7 +10,8 @@ import pytest
 from mlx_chatterbox import ChatterboxTTS, ChatterboxVC
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.models.decoder import cache
-from mlx_chatterbox.models.t3 import decoding, steppers
+from mlx_chatterbox.models.decoder.queued_steppers import SharedStepper
+from mlx_chatterbox.models.t3 import decoding
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.runtime import device, memory
 from mlx_chatterbox.weights.checkpoint import build
@@ -56,11 +57,13 @@ def test_a_step_writes_its_keys_and_values_in_place(variant, as_gpu, monkeypatch
     mx.eval(t3.parameters())
     config = t3.config
     later, grown, layers = slow_nothing(0.1), [], []
-    stepper = steppers.SharedStepper
+    stepper = SharedStepper
     advance, draw = stepper.advance, stepper._draw
 
     monkeypatch.setattr(
-        stepper, "_draw", lambda self, rows, logits: draw(self, rows, logits + later(logits))
+        stepper,
+        "_draw",
+        lambda self, rows, logits, hidden: draw(self, rows, logits + later(logits), hidden),
     )
 
     def queued(self, rows):  # without waiting for it, as decoding does

@@ -18,6 +18,7 @@ import pytest
 from mlx.utils import tree_map
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxTurboTTS, ChatterboxVC
+from mlx_chatterbox.chattts import Chat
 from mlx_chatterbox.models.decoder.native_step import NativeStep
 from mlx_chatterbox.nn import (
     activations,
@@ -184,6 +185,25 @@ def test_speech_is_the_same_on_both_devices(model, small_models, recording, take
 
     ours, gpus = both(work)
     assert stops[True] == stops[False]
+    for one, other in zip(ours, gpus, strict=True):
+        assert np.corrcoef(one, other)[0, 1] > 0.99
+
+
+def test_chattts_is_the_same_on_both_devices(speaking_chattts, taken):
+    """From loading to samples: refined texts are equal, and sound is similar."""
+    refined = {}
+
+    def work():
+        chat = Chat()
+        chat.load("custom", custom_path=speaking_chattts)
+        params = Chat.InferCodeParams(max_new_token=12, min_new_token=12)
+        how = {"seed": 3, "watermark": False, "params_infer_code": params}
+        result = chat.speak(["hello world", "hello"], **how)
+        refined[device.on_cpu()] = [outcome.text for outcome in result.outcomes]
+        return result.waveforms
+
+    ours, gpus = both(work)
+    assert refined[True] == refined[False]
     for one, other in zip(ours, gpus, strict=True):
         assert np.corrcoef(one, other)[0, 1] > 0.99
 
