@@ -340,7 +340,7 @@ def test_an_unknown_argument_is_refused(chat):
 
 
 def test_a_row_is_what_it_is_alone(chat):
-    params = {"params_infer_code": codes(max_new_token=20, **RANDOM), **QUIET}
+    params = {"params_infer_code": codes(max_new_token=20, **RANDOM), **QUIET, "invariant": True}
     together = chat.speak(TEXTS, **params)
     for i, text in enumerate(TEXTS):
         alone = chat.speak(
@@ -473,11 +473,12 @@ def test_a_seed_does_not_make_every_step_the_same(chat):
 
 def test_a_row_that_ends_at_once_leaves_the_others_alone(ending):
     """Upstream yields nothing at all."""
+    how = {"split_text": False, "invariant": True, **QUIET}
     for seed in range(40):
         params = codes(manual_seed=seed, ensure_non_empty=False, max_new_token=30, **RANDOM)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            waveforms = ending.infer(TEXTS, split_text=False, params_infer_code=params, **QUIET)
+            waveforms = ending.infer(TEXTS, params_infer_code=params, **how)
         lengths = [len(one) for one in waveforms]
         if 0 in lengths and any(lengths):
             break
@@ -488,7 +489,7 @@ def test_a_row_that_ends_at_once_leaves_the_others_alone(ending):
     assert sum("it is empty" in one for one in messages) == lengths.count(0)
     assert [bool(one.verdict) for one in ending.outcomes] == [n == 0 for n in lengths]
     params = replace(params, ensure_non_empty=True)
-    again = ending.infer(TEXTS, split_text=False, params_infer_code=params, **QUIET)
+    again = ending.infer(TEXTS, params_infer_code=params, **how)
     assert all(map(len, again))
     for before, after in zip(waveforms, again, strict=True):
         if len(before):
