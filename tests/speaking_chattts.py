@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlx_chatterbox.models.chattts.config import (
-    BodyConfig,
-    ChatTTSConfig,
-    DVAEConfig,
-    GPTConfig,
-    VocosConfig,
-)
+from mlx_chatterbox.doctor.small_chattts import small_chattts_config
+from mlx_chatterbox.models.chattts.config import ChatTTSConfig, GPTConfig
 from mlx_chatterbox.parity.fabricate.chattts import write
 from mlx_chatterbox.parity.fabricate.chattts_tokenizer import tokenizer_json
 from mlx_chatterbox.weights.conversion.core import convert_folder
@@ -18,20 +13,8 @@ from mlx_chatterbox.weights.conversion.core import convert_folder
 
 def speaking_chattts() -> ChatTTSConfig:
     """Build the configuration: tokens, speakers and samples as the published model's."""
-    return ChatTTSConfig(
-        gpt=GPTConfig(intermediate_size=32, num_hidden_layers=1),
-        decoder=BodyConfig(bottleneck=8, hidden_channels=12, out_channels=14, num_layers=2),
-        dvae=DVAEConfig(
-            decoder=BodyConfig(
-                in_channels=12, bottleneck=8, hidden_channels=10, out_channels=12, num_layers=2
-            ),
-            encoder=BodyConfig(
-                in_channels=18, bottleneck=8, hidden_channels=10, out_channels=24, num_layers=2
-            ),
-        ),
-        vocos=VocosConfig(hidden_channels=12, inner_channels=20, num_layers=2),
-        n_mels=10,
-    )
+    gpt = GPTConfig(intermediate_size=32, num_hidden_layers=1)
+    return small_chattts_config(gpt, n_fft=1024, hop=256)
 
 
 def converted_speaking_chattts(folder: Path) -> Path:

@@ -23,32 +23,35 @@ from .made_up import GROUP_SIZE, bits_of, float_type
 _SPREAD, _STOP_SPREAD = 3.0, 1.7
 
 
-def small_chattts_config() -> ChatTTSConfig:
-    """Build the configuration; with as many positions as the large one's."""
+# The GPT of the schedules, with as many positions as the large one's.
+_GPT = GPTConfig(
+    num_text_tokens=700,
+    stop_text_token=680,
+    speaker_token=690,
+    hidden_size=128,
+    intermediate_size=192,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+)
+
+
+def small_chattts_config(gpt: GPTConfig = _GPT, n_fft: int = 128, hop: int = 32) -> ChatTTSConfig:
+    """Build a configuration with every layer and few channels.
+
+    Args:
+        n_fft, hop: of spectrograms, in samples; 1024 and 256 are the large one's.
+    """
+    body = {"bottleneck": 8, "num_layers": 2}
     return ChatTTSConfig(
-        gpt=GPTConfig(
-            num_text_tokens=700,
-            stop_text_token=680,
-            speaker_token=690,
-            hidden_size=128,
-            intermediate_size=192,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-        ),
-        decoder=BodyConfig(
-            in_channels=64, bottleneck=8, hidden_channels=12, out_channels=14, num_layers=2
-        ),
+        gpt=gpt,
+        decoder=BodyConfig(gpt.hidden_size // 2, hidden_channels=12, out_channels=14, **body),
         dvae=DVAEConfig(
-            decoder=BodyConfig(
-                in_channels=12, bottleneck=8, hidden_channels=10, out_channels=12, num_layers=2
-            ),
-            encoder=BodyConfig(
-                in_channels=18, bottleneck=8, hidden_channels=10, out_channels=24, num_layers=2
-            ),
-            n_fft=128,
-            hop=32,
+            decoder=BodyConfig(12, hidden_channels=10, out_channels=12, **body),
+            encoder=BodyConfig(18, hidden_channels=10, out_channels=24, **body),
+            n_fft=n_fft,
+            hop=hop,
         ),
-        vocos=VocosConfig(hidden_channels=12, inner_channels=20, num_layers=2, n_fft=128, hop=32),
+        vocos=VocosConfig(12, 20, num_layers=2, n_fft=n_fft, hop=hop),
         n_mels=10,
     )
 

@@ -7,13 +7,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from mlx_chatterbox.models.chattts.config import (
-    BodyConfig,
-    ChatTTSConfig,
-    DVAEConfig,
-    GPTConfig,
-    VocosConfig,
-)
+from mlx_chatterbox.doctor.small_chattts import small_chattts_config
+from mlx_chatterbox.models.chattts.config import ChatTTSConfig, GPTConfig
 from mlx_chatterbox.weights.chattts_files import EMBED_FILE
 
 from .chattts import fabricate_chattts
@@ -24,29 +19,14 @@ _STOP_GAIN = 3.0
 
 def small_chattts() -> ChatTTSConfig:
     """Build the configuration."""
-    return ChatTTSConfig(
-        gpt=GPTConfig(
+    return small_chattts_config(
+        GPTConfig(
             hidden_size=32,
             intermediate_size=48,
             num_hidden_layers=3,
             num_attention_heads=4,
             max_position_embeddings=128,
-        ),
-        decoder=BodyConfig(
-            in_channels=16, bottleneck=8, hidden_channels=12, out_channels=14, num_layers=2
-        ),
-        dvae=DVAEConfig(
-            decoder=BodyConfig(
-                in_channels=12, bottleneck=8, hidden_channels=10, out_channels=12, num_layers=2
-            ),
-            encoder=BodyConfig(
-                in_channels=18, bottleneck=8, hidden_channels=10, out_channels=24, num_layers=2
-            ),
-            n_fft=128,
-            hop=32,
-        ),
-        vocos=VocosConfig(hidden_channels=12, inner_channels=20, num_layers=2, n_fft=128, hop=32),
-        n_mels=10,
+        )
     )
 
 
