@@ -110,8 +110,10 @@ def _request(networks: ChatTTSNetworks, number: int) -> CodeRow:
 
 def sound_seconds(networks: ChatTTSNetworks, rounds: int, steps: int) -> dict[str, list[float]]:
     """Seconds for the sound of so many steps, by each of its networks."""
-    hidden = mx.random.normal((1, steps, 768), key=mx.random.key(0))
-    codes = mx.random.randint(0, 625, (1, steps, 4), key=mx.random.key(1))
+    sizes = networks.gpt.config
+    hidden = mx.random.normal((1, steps, sizes.hidden_size), key=mx.random.key(0))
+    shape = (1, steps, sizes.num_vq)
+    codes = mx.random.randint(0, sizes.stop_code, shape, key=mx.random.key(1))
     mel = networks.decoder(hidden)
     mx.eval(mel)
     ways: dict[str, Callable[[], mx.array]] = {
@@ -132,7 +134,7 @@ def sound_seconds(networks: ChatTTSNetworks, rounds: int, steps: int) -> dict[st
 def lookahead_errors(networks: ChatTTSNetworks) -> dict[str, float]:
     """Relative RMS error of sound after which fewer steps are known, by their number."""
     steps, until = 3 * CONTEXT_STEPS, CONTEXT_STEPS + 24
-    hidden = mx.random.normal((1, steps, 768), key=mx.random.key(2))
+    hidden = mx.random.normal((1, steps, networks.gpt.config.hidden_size), key=mx.random.key(2))
     first, last = SAMPLES_PER_STEP * CONTEXT_STEPS, SAMPLES_PER_STEP * until
     exact = np.array(networks.vocos(networks.decoder(hidden))[0], np.float64)[first:last]
     errors = {}

@@ -26,6 +26,7 @@ _LOUDSPEAKER = "it needs a sound card"
 _REFERENCE = "it needs upstream's PyTorch package: .ci/run sets it up and runs parity"
 _MINUTES = "it takes many minutes; tests/benchmarks/test_table.py runs its parts"
 _COMPANY = "it takes minutes; tests/benchmarks/test_company.py measures a small model"
+_CHATTTS = "it takes minutes; tests/benchmarks/test_chattts.py measures a small model"
 _FAULTS = "tests/parity/test_chattts.py plants each of them"
 _FAILS = "it fails, as the page says; tests/parity/test_schedules.py requires that it does"
 _SCHEDULES = "it takes minutes; tests/models/test_schedules.py plays fifty for each network"
@@ -37,6 +38,7 @@ NOT_RUN = [
     NotRun("pip install *", _INSTALLS),
     NotRun("apt-get install *", "it installs on the machine, as root"),
     NotRun("*--play", _LOUDSPEAKER),
+    NotRun("python -m benchmarks.chattts*", _CHATTTS),
     NotRun("*aplay*", _LOUDSPEAKER),
     NotRun("*python -m parity setup", _REFERENCE),
     NotRun("*python -m parity run *", _REFERENCE),
