@@ -12,6 +12,7 @@ from mlx_chatterbox.doctor.t3_repertoire import T3Repertoire
 from mlx_chatterbox.errors import SettingError, TextError
 from mlx_chatterbox.models.chattts.requests import CodeRow, TextRow
 from mlx_chatterbox.models.chattts.sampling import ChatTTSSampling
+from mlx_chatterbox.models.decoder import engine as engine_module
 from mlx_chatterbox.models.decoder.cache import CAPACITY_STEP
 from mlx_chatterbox.models.decoder.engine import DecodingEngine
 from mlx_chatterbox.models.decoder.native_step import NativeStep
@@ -139,6 +140,26 @@ def test_a_row_leaves_by_its_number(networks):
     engine.step()
     assert (first.end, len(first.tokens)) == ("left", 1)
     engine.leave(7)  # nobody's
+
+
+def test_a_row_that_waits_for_room_does_not_cost_a_stepper_a_step(networks, monkeypatch):
+    """Weights are looked up once for each network, not at every step (red before)."""
+    made, stepper_of = [], engine_module.stepper_of
+
+    def noting(network, *how):
+        made.append(network)
+        return stepper_of(network, *how)
+
+    monkeypatch.setattr(engine_module, "stepper_of", noting)
+    engine = DecodingEngine(positions=CAPACITY_STEP)
+    engine.join(code_row(networks))
+    waiting = engine.join(text_row(networks))
+    for _ in range(10):
+        engine.step()
+    assert waiting.state == "waiting"
+    assert made == [networks.codes, networks.text]
+    engine.run_until_idle()
+    assert waiting.end == "limit"
 
 
 @pytest.mark.parametrize("steps", ["c", "mlx", "fast"])

@@ -207,8 +207,12 @@ class DecodingEngine:
         return delivered
 
     def _choose_steppers(self) -> None:
-        """Forget those of networks of which no row runs: they are chosen anew for the next."""
-        used = {id(row.network) for row in self._running}
+        """Forget those of networks of which no row runs: they are chosen anew for the next.
+
+        Rows that wait for room beside others keep theirs, which are asked at every step.
+        """
+        rows = [*self._running, *self.waiting] if self._running else []
+        used = {id(row.network) for row in rows}
         for number in [number for number in self._steppers if number not in used]:
             del self._steppers[number]
 

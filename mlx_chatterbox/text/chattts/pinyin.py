@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from functools import cache
-from itertools import chain
+from itertools import chain, islice
 
 from ...errors import TextError
 from .characters import CHINESE
@@ -58,4 +58,4 @@ def pinyin_homophones() -> HomophoneTable:
 
 def _common_characters() -> list[str]:
     pairs = (bytes((row, column)) for row in _ROWS for column in _COLUMNS)
-    return [pair.decode("gb2312") for pair, _ in zip(pairs, range(_COUNT), strict=False)]
+    return [pair.decode("gb2312") for pair in islice(pairs, _COUNT)]
