@@ -6,11 +6,12 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..errors import SettingError
 from ..models.config import CHATTTS_TYPE, TextConfig
 from ..text.pauses import without_pauses
 from ..text.respelling import Lexicon
 from ..text.unwritten import unknown, unwritten
-from ..text.writing import Writing, writing_for
+from ..text.writing import UPSTREAM, Writing, writing_for
 from .job import Job, job_folder, writing_before
 
 
@@ -26,7 +27,12 @@ def job_writing(
 
     Args:
         normalize: None: as the job was started, else as the checkpoint sets it.
+
+    Raises:
+        SettingError: upstream's cleaner, which is for comparing single texts.
     """
+    if normalize == UPSTREAM:
+        raise SettingError(f"a job has no normalize={UPSTREAM!r}: take True, False or None.")
     config = text_config(tts)
     return writing_for(config, language, job.choose_writing(normalize, config.normalize), lexicon)
 

@@ -40,7 +40,8 @@ class TextConfig(Config):
 
     Attributes:
         tokenizer: "english", "multilingual" or "gpt2".
-        punctuation: style of `punc_norm`: "english", "multilingual" or "turbo".
+        punctuation: style of `punc_norm`: "english", "multilingual", "turbo", "flash" or
+            "unchanged".
         preprocessing: of the multilingual tokenizer; upstream's is "lower,nfkd".
         lexicon: of the English tokenizer: the checkpoint has a pronouncing dictionary, and its
             tokens are phones (`text/lexicon.py`).
@@ -51,7 +52,7 @@ class TextConfig(Config):
 
     CHOICES: ClassVar = {
         "tokenizer": ("english", "multilingual", "gpt2"),
-        "punctuation": ("english", "multilingual", "turbo"),
+        "punctuation": ("english", "multilingual", "turbo", "flash", "unchanged"),
     }
 
     tokenizer: str = "english"
