@@ -32,6 +32,8 @@ PACKED_BITS = (0, 2, 3, 4, 5, 6, 8)
 MAX_SILENCE_TOKENS = 250
 # Upstream's token of silence (`models/s3gen/const.py`).
 SILENCE_TOKEN = 4299
+# Flash was trained with blocks of 32 tokens.
+MAX_BLOCK = 1024
 
 
 @dataclass
@@ -115,6 +117,35 @@ class GenerationConfig(Config):
             min_reference_seconds=0 <= self.min_reference_seconds <= 3600,
             t3_prompt_seconds=self.t3_prompt_seconds <= 3600,
             seconds_per_letter=0 < self.seconds_per_letter <= 60,
+        )
+
+
+@dataclass
+class BlockConfig(Config):
+    """The settings that suit a model best that decodes block by block (`T3Config.has_mask`).
+
+    Attributes:
+        size: tokens of a block.
+        num_steps: most passes for a block, in each of which some of its tokens are decided.
+        time_shift_tau: above 0 more tokens are decided early, and a block takes fewer passes.
+        schedule_shift: below 1 fewer tokens are decided in the first passes, more in the last.
+        position_temperature: noise by which the positions to decide are chosen; 0: none.
+    """
+
+    size: int = 16
+    num_steps: int = 10
+    time_shift_tau: float = 0.5
+    schedule_shift: float = 0.5
+    position_temperature: float = 5.0
+
+    def __post_init__(self):
+        need(
+            "blocks",
+            size=self.size <= MAX_BLOCK,
+            num_steps=self.num_steps <= MAX_BLOCK,
+            time_shift_tau=0 <= self.time_shift_tau <= 1,
+            schedule_shift=0 <= self.schedule_shift <= 100,
+            position_temperature=0 <= self.position_temperature <= 1000,
         )
 
 
@@ -288,7 +319,11 @@ class CheckpointConfig(Config):
 
 @dataclass
 class ModelConfig(CheckpointConfig):
-    """A whole Chatterbox."""
+    """A whole Chatterbox.
+
+    Attributes:
+        blocks: of a model that decodes block by block; others have no use for it.
+    """
 
     MODEL_TYPE: ClassVar = MODEL_TYPE
     CHOICES: ClassVar = {"dtype": DTYPES}
@@ -301,6 +336,7 @@ class ModelConfig(CheckpointConfig):
     voice_encoder: VoiceEncoderConfig = field(default_factory=VoiceEncoderConfig)
     text: TextConfig = field(default_factory=TextConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+    blocks: BlockConfig = field(default_factory=BlockConfig)
     fine_tuning: FineTuningConfig = field(default_factory=FineTuningConfig)
     packing: PackingConfig = field(default_factory=PackingConfig)
     quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
@@ -308,9 +344,11 @@ class ModelConfig(CheckpointConfig):
 
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict()
+        # Left out, so that older versions can read what has nothing to say here.
         if self.fine_tuning == FineTuningConfig():
-            # Left out, so that older versions can read what has nothing to say here.
             del values["fine_tuning"]
+        if not self.t3.has_mask:
+            del values["t3"]["has_mask"], values["blocks"]
         return values
 
     def check_parts(self) -> None:
