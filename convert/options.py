@@ -19,7 +19,8 @@ Converts Chatterbox, in any form in which it is published, and ChatTTS into a fo
 library loads.
 
 SOURCE is a folder, a hub repository OWNER/NAME, or a model's name (chatterbox, multilingual,
-        help="english, multilingual (v3), multilingual-v2, turbo, nano, flash or chattts (default: the "
+multilingual-v2, turbo, nano, flash, pocket, chattts); write a folder that has the name of a model
+as a path (./turbo). The layout of SOURCE is recognised by its files:
   upstream's files        weights of the voice encoder, T3 and S3Gen (.safetensors or .pt), the
                           tokenizer's files, and conds.pt if there is a built-in voice; language
                           packs too, whose T3 file has a name of its own

@@ -11,7 +11,7 @@ from ..models.config import CHATTTS_TYPE, TextConfig
 from ..text.pauses import without_pauses
 from ..text.respelling import Lexicon
 from ..text.unwritten import unknown, unwritten
-from ..text.writing import UPSTREAM, Writing, writing_for
+from ..text.writing import Normalize, Writing, writing_for
 from .job import Job, job_folder, writing_before
 
 
@@ -21,7 +21,7 @@ def text_config(tts) -> TextConfig:
 
 
 def job_writing(
-    job: Job, tts, language: str | None, lexicon: Lexicon, normalize: bool | None
+    job: Job, tts, language: str | None, lexicon: Lexicon, normalize: Normalize
 ) -> Writing:
     """Make the writing of an open job's texts, and record the choice in the job.
 
@@ -31,8 +31,8 @@ def job_writing(
     Raises:
         SettingError: upstream's cleaner, which is for comparing single texts.
     """
-    if normalize == UPSTREAM:
-        raise SettingError(f"a job has no normalize={UPSTREAM!r}: take True, False or None.")
+    if isinstance(normalize, str):
+        raise SettingError(f"a job has no normalize={normalize!r}: take True, False or None.")
     config = text_config(tts)
     return writing_for(config, language, job.choose_writing(normalize, config.normalize), lexicon)
 

@@ -123,11 +123,11 @@ def writing_for(
     """
     if config.tokenizer != "multilingual":
         language = "en"
-    if normalize == UPSTREAM:
-        if config.punctuation != "flash":
+    if isinstance(normalize, str):
+        if normalize != UPSTREAM or config.punctuation != "flash":
             raise SettingError(
-                f"normalize={UPSTREAM!r} is for Chatterbox-Flash, whose cleaner it is: take True, "
-                "False or None."
+                f"normalize={normalize!r}: there are True, False and None, and {UPSTREAM!r} for "
+                "Chatterbox-Flash, whose cleaner it is."
             )
         return Writing(respelling_of(lexicon), True, language, en_us_cleaner)
     normalizes = config.normalize if normalize is None else normalize

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from mlx_chatterbox.errors import SettingError, TextError
+from mlx_chatterbox.longform.job import Job
+from mlx_chatterbox.longform.wording import job_writing
 from mlx_chatterbox.models.config import ModelConfig, TextConfig
 from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 from mlx_chatterbox.synthesis.request import check_options
@@ -126,3 +128,11 @@ def test_other_values_are_refused(value):
 @pytest.mark.parametrize("value", ["upstream", True, False, None, 1])
 def test_values_that_are_taken(value):
     check_options({"normalize": value})
+
+
+def test_a_job_has_no_upstream_cleaner(tmp_path):
+    """Its texts are stored as they were written out, and its setting is yes or no."""
+    with Job(tmp_path / "job", 24000) as job:
+        with pytest.raises(SettingError, match="a job has no normalize='upstream'"):
+            job_writing(job, None, None, None, "upstream")
+        assert job.normalizes is None
