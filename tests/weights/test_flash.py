@@ -12,6 +12,7 @@ import yaml
 from mlx.utils import tree_flatten
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxTurboTTS, ChatterboxVC
+from mlx_chatterbox.api.s3gen_model import S3GenModel
 from mlx_chatterbox.api.tts import open_model
 from mlx_chatterbox.audio.files import save_audio
 from mlx_chatterbox.convert import __main__ as convert_command
@@ -246,6 +247,10 @@ def test_its_texts_are_shown_as_it_would_read_them(capsys, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert generate(["--text", "It cost $5.50.", "--model", "flash", "--show-text"]) == 0
     assert capsys.readouterr().out.strip() == "It cost five dollars and fifty cents."
+
+
+def test_its_s3gen_is_opened_alone(converted):
+    assert S3GenModel.from_pretrained(converted).n_cfm_timesteps == 2
 
 
 def test_it_converts_voices(converted, recording, voices):

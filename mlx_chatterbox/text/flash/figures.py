@@ -18,6 +18,7 @@ from ..spoken.numbers import number_words
 
 _END = "[.,?!]"
 _ROW = re.compile("[0-9.]+")
+_ROW_WITH_COMMAS = re.compile("[0-9.,]+")
 _THOUSANDS = re.compile(r"(?:\(?[A-Z]{2,3}|(?<![$|£¥€#(]))([$|£¥€#(]*[0-9][0-9,.]+[0-9])(\S+)?")
 _YEAR = re.compile(
     r"(to|years?|from|after|before|by|until|in|since|around|circa|during)\s?"
@@ -28,7 +29,8 @@ _LARGE_SUM = re.compile(
     r"(\(?[$£¥€])([0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:([BKMT])|\s([BMbmTtr]+illion))([.,?!)]+)?"
 )
 _DOLLARS = re.compile(r"(\(?\$)([0-9,]*\.?[0-9]+)([.|,?!)]+)?")
-_PERCENT = re.compile(rf"([0-9]{{1,3}}(?:,[0-9]{{3}})*(\.[0-9]+)?)(%)({_END})?")
+# The number before a percent sign, read backwards.
+_PERCENTAGE = re.compile(r"([0-9]+\.)?(?:[0-9]{3},)*[0-9]{1,3}")
 _HASH = re.compile(rf"(#)([0-9]+(?:\.[0-9]+)?)({_END})?")
 _DECIMAL = re.compile(rf"(number\s)?(?<![0-9])([0-9]+\.[0-9]+)({_END})?")
 _ORDINAL = re.compile("(?<![0-9])([0-9]+)(st|nd|rd|th)")
@@ -94,7 +96,7 @@ def figures_in_words(text: str) -> str:
         words = _replaced(words, pattern, lambda *groups, forms=(one, many): _sum(*groups, *forms))
     for pattern, one, many in _UNITS:
         words = _quantities(words, pattern, one, many)
-    words = _replaced(words, _PERCENT, _percent)
+    words = _percentages(words)
     words = _replaced(words, _DOLLARS, _dollars)
     words = _replaced(words, _HASH, lambda _, number, end: f"number {number}{end}")
     words = _replaced(words, _DECIMAL, _decimal)
@@ -205,8 +207,19 @@ def _quantity(value: str, one: str, many: str) -> str:
     return f"{whole} {one if whole == '1' else many}"
 
 
-def _percent(value: str, _: str, sign: str, end: str) -> str:
-    return _quantity(value, sign, "percent") + end
+def _percentages(words: Words) -> Words:
+    """Write out percentages; those with decimals are missed, as upstream looks for "2.5.5%"."""
+    text, changes, done = "".join(words), {}, 0
+    for row in _ROW_WITH_COMMAS.finditer(text):
+        number = _PERCENTAGE.match(text[max(row.start(), done) : row.end()][::-1])
+        if number is None or not text.startswith("%", row.end()):
+            continue
+        value, decimals = number.group()[::-1], (number[1] or "")[::-1]
+        done = row.end() + 1
+        end = text[done] if text[done : done + 1] in set(".,?!") else ""
+        done += len(end)
+        changes.setdefault(f"{value}{decimals}%{end}", _quantity(value, "%", "percent") + end)
+    return [changes.get(word, word) for word in words]
 
 
 def _decimal(number: str, value: str, end: str) -> str:
