@@ -188,7 +188,8 @@ def _whole(digits: str, written: str) -> int:
 
 def _quantities(words: Words, unit: re.Pattern, one: str, many: str) -> Words:
     """Write out the words that are a number and a unit, with at most a mark after it."""
-    text, changes, done = "".join(words), {}, 0
+    changes: dict[str, str] = {}
+    text, done = "".join(words), 0
     for row in _ROW.finditer(text):
         match = unit.match(text, row.end())
         if match is None or text[row.end() - 1] == ".":
@@ -209,7 +210,8 @@ def _quantity(value: str, one: str, many: str) -> str:
 
 def _percentages(words: Words) -> Words:
     """Write out percentages; those with decimals are missed, as upstream looks for "2.5.5%"."""
-    text, changes, done = "".join(words), {}, 0
+    changes: dict[str, str] = {}
+    text, done = "".join(words), 0
     for row in _ROW_WITH_COMMAS.finditer(text):
         number = _PERCENTAGE.match(text[max(row.start(), done) : row.end()][::-1])
         if number is None or not text.startswith("%", row.end()):
