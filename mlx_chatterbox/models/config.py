@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from ..checks.config_base import Config, need
+from ..checks.config_base import MAX_SIZE, Config, need
 from ..checks.json_file import read_json
 from ..checks.plain import shown
 from ..errors import CheckpointError
@@ -33,7 +33,7 @@ MAX_SILENCE_TOKENS = 250
 # Upstream's token of silence (`models/s3gen/const.py`).
 SILENCE_TOKEN = 4299
 # Flash was trained with blocks of 32 tokens.
-MAX_BLOCK = 1024
+MAX_BLOCK, MAX_BLOCK_STEPS = 1024, 1000
 
 
 @dataclass
@@ -128,24 +128,26 @@ class BlockConfig(Config):
         size: tokens of a block.
         num_steps: most passes for a block, in each of which some of its tokens are decided.
         time_shift_tau: above 0 more tokens are decided early, and a block takes fewer passes.
-        schedule_shift: below 1 fewer tokens are decided in the first passes, more in the last.
-        position_temperature: noise by which the positions to decide are chosen; 0: none.
+        schedule_t_shift: below 1 fewer tokens are decided in the first passes, more in the last; 0
+            shares them out evenly.
+        position_temperature: size of the noise by which the positions to decide are chosen; 0:
+            none. Upstream takes every other value, its default of 5 too, for 1.
     """
 
     size: int = 16
     num_steps: int = 10
     time_shift_tau: float = 0.5
-    schedule_shift: float = 0.5
-    position_temperature: float = 5.0
+    schedule_t_shift: float = 0.5
+    position_temperature: float = 1.0
 
     def __post_init__(self):
         need(
             "blocks",
             size=self.size <= MAX_BLOCK,
-            num_steps=self.num_steps <= MAX_BLOCK,
-            time_shift_tau=0 <= self.time_shift_tau <= 1,
-            schedule_shift=0 <= self.schedule_shift <= 100,
-            position_temperature=0 <= self.position_temperature <= 1000,
+            num_steps=self.num_steps <= MAX_BLOCK_STEPS,
+            time_shift_tau=0 <= self.time_shift_tau <= MAX_SIZE,
+            schedule_t_shift=0 <= self.schedule_t_shift <= MAX_SIZE,
+            position_temperature=0 <= self.position_temperature <= MAX_SIZE,
         )
 
 

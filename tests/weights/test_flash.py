@@ -79,6 +79,7 @@ def test_upstreams_t3_becomes_ours_at_full_size():
     assert {entry.target: entry.shape for entry in todo.entries} == ours
     assert ours["t3.speech_emb.weight"] == (8195, 1024)
     assert ours["t3.speech_head.weight"] == (8194, 1024)
+    assert ROW.default_config().t3.mask_token == 8194
     assert [item.key for item in todo.dropped] == ["tfmr.embed_tokens.weight"]
 
 
@@ -196,7 +197,7 @@ def test_every_precision_loads_with_the_whole_table(files, tmp_path, recipe):
         assert ModelConfig.load(result.folder).t3.has_mask
 
 
-@pytest.mark.parametrize("wrong", [{"size": 0}, {"num_steps": 0}, {"time_shift_tau": 1.5}])
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"num_steps": 0}, {"time_shift_tau": -0.5}])
 def test_settings_that_no_block_can_have_are_refused(wrong):
     with pytest.raises(CheckpointError):
         BlockConfig.from_dict(wrong)

@@ -115,6 +115,11 @@ class T3Config(Config):
         return self.speech_tokens_dict_size + self.has_mask
 
     @property
+    def mask_token(self) -> int:
+        """[MASK], if there is one: after the vocabulary, so that the head cannot predict it."""
+        return self.speech_tokens_dict_size
+
+    @property
     def hears_prompt(self) -> bool:
         """True if it is conditioned on the reference's first tokens, not on the speaker alone."""
         return self.speech_cond_prompt_len > 0
