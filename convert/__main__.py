@@ -307,7 +307,9 @@ def _voices(result: Conversion) -> str:
     if result.variant == CHATTTS_TYPE:
         own = "with" if result.statistics else "without"
         return f"{own} statistics of speakers"
-    return "with the built-in voice" if result.voice else "without a built-in voice"
+    if result.voice:
+        return "with the built-in voice"
+    return "without a built-in voice (to speak, give a recording: --voice)"
 
 
 def _pattern(key: str) -> str:

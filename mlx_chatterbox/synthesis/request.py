@@ -252,12 +252,8 @@ def check_options(options: SpeechOptions) -> None:
     for name in ("watermark", "guard"):
         check_flag(name, options.get(name))
     normalize = options.get("normalize")
-    if not isinstance(normalize, str):
+    if not (isinstance(normalize, str) and normalize == UPSTREAM):
         check_flag("normalize", normalize)
-    elif normalize != UPSTREAM:
-        raise SettingError(
-            f"normalize must be True, False or {UPSTREAM!r}; got {described(normalize)}."
-        )
     for name in ("noise", "source"):
         value = options.get(name)
         if value is not None and not hasattr(value, "shape"):

@@ -288,6 +288,7 @@ def published(folder, *arguments) -> int:
 
 def test_the_card_has_its_licence_and_its_origin(converted, tmp_path, capsys):
     assert convert_command.main([str(converted), str(tmp_path / "half"), "--dtype", "float16"]) == 0
+    assert "without a built-in voice (to speak, give a recording" in capsys.readouterr().out
     assert published(tmp_path / "half") == 0
     card = (tmp_path / "half" / "README.md").read_text()
     top = yaml.safe_load(card.split("---\n")[1])
