@@ -15,6 +15,7 @@ from mlx_chatterbox.models.config import (
 )
 from mlx_chatterbox.text.multilingual import SUPPORTED_LANGUAGES
 from mlx_chatterbox.weights.chattts_files import PUBLISHED, STATISTICS_NAME
+from mlx_chatterbox.weights.checkpoint import VOICE_NAME
 from mlx_chatterbox.weights.configuration import read_config
 from mlx_chatterbox.weights.conversion.components import as_text, components_of, cost_of_reading
 from mlx_chatterbox.weights.variants import VARIANTS
@@ -58,7 +59,7 @@ def model_card(
     parts = [
         _front_matter(config, base_model, license),
         _introduction(config, repo, base_model),
-        _usage(config, repo),
+        _usage(folder, config, repo),
         *([_license(folder)] if config.MODEL_TYPE == CHATTTS_TYPE else []),
         _sizes(folder, config),
         _verified(verification, is_pocket(config)),
@@ -146,18 +147,25 @@ def _introduction(config: CheckpointConfig, repo: str, base_model: str | None) -
     )
 
 
-def _usage(config: CheckpointConfig, repo: str) -> str:
+def _usage(folder: Path, config: CheckpointConfig, repo: str) -> str:
     if not isinstance(config, ModelConfig):
         return _chattts_usage(repo)
-    language = ' --language "en"' if config.text.tokenizer == "multilingual" else ""
-    argument = ', language_id="en"' if config.text.tokenizer == "multilingual" else ""
+    row = VARIANTS.get(config.variant)
+    if row is not None and not row.speaks:
+        return _silent_usage(repo)
+    option, argument, note = "", "", ""
+    if config.text.tokenizer == "multilingual":
+        option, argument = ' --language "en"', ', language_id="en"'
+    if not (folder / VOICE_NAME).is_file():
+        option, argument = f"{option} --voice me.wav", f'{argument}, audio_prompt_path="me.wav"'
+        note = "\n\nIt has no built-in voice: `me.wav` is a recording of the voice to speak in."
     kind = _CLASSES[config.text.tokenizer]
     return f"""\
-## Use
+## Use{note}
 
 ```
 pip install mlx-chatterbox
-python -m mlx_chatterbox.generate --model {repo} --text "Hello there."{language} --output hello.wav
+python -m mlx_chatterbox.generate --model {repo} --text "Hello there."{option} --output hello.wav
 ```
 
 ```python
@@ -166,6 +174,19 @@ from mlx_chatterbox import {kind}
 
 model = {kind}.from_pretrained("{repo}")
 soundfile.write("hello.wav", model.generate("Hello there."{argument}), model.sr)
+```"""
+
+
+def _silent_usage(repo: str) -> str:
+    return f"""\
+## Use
+
+The version of mlx-chatterbox that wrote this does not decode the model's blocks yet; a later one is
+needed to speak. It has no built-in voice. The model converts recordings to another voice:
+
+```
+pip install mlx-chatterbox
+python -m mlx_chatterbox.vc --model {repo} --input talk.wav --voice me.wav --output out.wav
 ```"""
 
 

@@ -19,8 +19,8 @@ Converts Chatterbox, in any form in which it is published, and ChatTTS into a fo
 library loads.
 
 SOURCE is a folder, a hub repository OWNER/NAME, or a model's name (chatterbox, multilingual,
-multilingual-v2, turbo, nano, pocket, chattts); write a folder that has the name of a model as a
-path (./turbo). The layout of SOURCE is recognised by its files:
+multilingual-v2, turbo, nano, flash, pocket, chattts); write a folder that has the name of a model
+as a path (./turbo). The layout of SOURCE is recognised by its files:
   upstream's files        weights of the voice encoder, T3 and S3Gen (.safetensors or .pt), the
                           tokenizer's files, and conds.pt if there is a built-in voice; language
                           packs too, whose T3 file has a name of its own
@@ -99,8 +99,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--variant",
         metavar="NAME",
-        help="english, multilingual (v3), multilingual-v2, turbo, nano or chattts (default: the "
-        "first whose files are there)",
+        help="english, multilingual (v3), multilingual-v2, turbo, nano, flash or chattts (default: "
+        "the first whose files are there)",
     )
     result.add_argument(
         "--t3",

@@ -138,7 +138,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--normalize",
         action=argparse.BooleanOptionalAction,
         help="write out numbers, times, money, units, abbreviations and signs in words before the "
-        "model reads them (default: on for pocket, off for Resemble AI's models)",
+        "model reads them (default: on for pocket and flash, off for Resemble AI's other models)",
     )
     parser.add_argument(
         "--show-text",

@@ -60,6 +60,7 @@ def text_functions() -> dict[str, Function]:
     from mlx_chatterbox.longform.split import document_of_text
     from mlx_chatterbox.synthesis.monitor import plausible
     from mlx_chatterbox.text import clauses, normalize, pauses, scripts, sentences, tags, unread
+    from mlx_chatterbox.text.flash.cleaner import en_us_cleaner
     from mlx_chatterbox.text.languages import ko
     from mlx_chatterbox.text.respelling import Respelling
     from mlx_chatterbox.text.spoken import spoken_form
@@ -70,6 +71,7 @@ def text_functions() -> dict[str, Function]:
         "flowed": scripts.flowed,
         "spoken_length": scripts.spoken_length,
         "punc_norm": normalize.punc_norm,
+        "flash-cleaner": en_us_cleaner,
         "respelling": respell,
         "pauses": lambda text: pauses.at_pauses(text),
         "tags": lambda text: tags.without(text, tags.find_tags(text)),

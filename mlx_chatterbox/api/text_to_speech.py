@@ -27,7 +27,8 @@ from ..synthesis.result import LatestResult, Result
 from ..synthesis.streaming import Chunks, SpeechStream
 from ..text.checked_text import checked_text, checked_texts
 from ..voices.voice import Voice
-from ..weights.checkpoint import Checkpoint, load
+from ..weights.checkpoint import Checkpoint, load, variant_of
+from ..weights.variants import refuse_silent
 from .arguments import (
     ArgumentReader,
     Arguments,
@@ -76,8 +77,11 @@ class TextToSpeech(ReportsLatest, ABC):
 
     @classmethod
     def _load(cls, model: str | Path | None, device: str | None, **settings):
+        name = model or cls.default_model
+        if settings.get("t3_file") is None and settings.get("variant") is None:
+            refuse_silent(variant_of(name))
         with on_device(device):
-            return cls(load(model or cls.default_model, **settings), device)
+            return cls(load(name, **settings), device)
 
     @property
     def networks(self):

@@ -23,7 +23,8 @@ from ..runtime.device_argument import is_device, on_device
 from ..synthesis.request import Progress, Request, SpeechOptions
 from ..text.checked_text import checked_text
 from ..text.multilingual import SUPPORTED_LANGUAGES
-from ..weights.checkpoint import Checkpoint, load
+from ..weights.checkpoint import Checkpoint, load, variant_of
+from ..weights.variants import refuse_silent
 from .signatures import same_arguments, shows_options, upstreams
 from .text_to_speech import Recording, TextToSpeech
 
@@ -328,6 +329,7 @@ def open_model(
     Args:
         check: compare every file with the folder's manifest first.
     """
+    refuse_silent(variant_of(name))
     with on_device(device):
         checkpoint: Checkpoint = load(name, dtype=dtype, progress=progress, check=check)
         return CLASSES[checkpoint.config.text.tokenizer](checkpoint, device)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..models.config import CheckpointConfig
 
 # The longest text that a variant speaks well in one call, in Latin characters, some 15 a second.
-# English and Multilingual can generate 1000 tokens, 40 s, but were trained on utterances of
+# English, Multilingual and Flash can generate 1000 tokens, 40 s, but were trained on utterances of
 # seconds, lose more words the longer a text is, and S3Gen's attention is quadratic: half of that.
 # Turbo garbles texts over about 350 characters, and Nano, which is smaller, takes less still.
 # ChatTTS writes at most 44 s, and less when it laughs and pauses.
@@ -23,6 +23,7 @@ LONGEST = MappingProxyType(
         "multilingual-v2": 280,
         "turbo": 240,
         "nano": 200,
+        "flash": 280,
         "chattts": 200,
     }
 )

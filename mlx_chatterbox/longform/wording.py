@@ -6,11 +6,12 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..errors import SettingError
 from ..models.config import CHATTTS_TYPE, TextConfig
 from ..text.pauses import without_pauses
 from ..text.respelling import Lexicon
 from ..text.unwritten import unknown, unwritten
-from ..text.writing import Writing, writing_for
+from ..text.writing import Normalize, Writing, writing_for
 from .job import Job, job_folder, writing_before
 
 
@@ -20,13 +21,18 @@ def text_config(tts) -> TextConfig:
 
 
 def job_writing(
-    job: Job, tts, language: str | None, lexicon: Lexicon, normalize: bool | None
+    job: Job, tts, language: str | None, lexicon: Lexicon, normalize: Normalize
 ) -> Writing:
     """Make the writing of an open job's texts, and record the choice in the job.
 
     Args:
         normalize: None: as the job was started, else as the checkpoint sets it.
+
+    Raises:
+        SettingError: upstream's cleaner, which is for comparing single texts.
     """
+    if isinstance(normalize, str):
+        raise SettingError(f"a job has no normalize={normalize!r}: take True, False or None.")
     config = text_config(tts)
     return writing_for(config, language, job.choose_writing(normalize, config.normalize), lexicon)
 

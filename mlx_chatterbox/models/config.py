@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from ..checks.config_base import Config, need
+from ..checks.config_base import MAX_SIZE, Config, need
 from ..checks.json_file import read_json
 from ..checks.plain import shown
 from ..errors import CheckpointError
@@ -32,6 +32,8 @@ PACKED_BITS = (0, 2, 3, 4, 5, 6, 8)
 MAX_SILENCE_TOKENS = 250
 # Upstream's token of silence (`models/s3gen/const.py`).
 SILENCE_TOKEN = 4299
+# Flash was trained with blocks of 32 tokens.
+MAX_BLOCK, MAX_BLOCK_STEPS = 1024, 1000
 
 
 @dataclass
@@ -40,7 +42,8 @@ class TextConfig(Config):
 
     Attributes:
         tokenizer: "english", "multilingual" or "gpt2".
-        punctuation: style of `punc_norm`: "english", "multilingual" or "turbo".
+        punctuation: style of `punc_norm`: "english", "multilingual", "turbo", "flash" or
+            "unchanged".
         preprocessing: of the multilingual tokenizer; upstream's is "lower,nfkd".
         lexicon: of the English tokenizer: the checkpoint has a pronouncing dictionary, and its
             tokens are phones (`text/lexicon.py`).
@@ -51,7 +54,7 @@ class TextConfig(Config):
 
     CHOICES: ClassVar = {
         "tokenizer": ("english", "multilingual", "gpt2"),
-        "punctuation": ("english", "multilingual", "turbo"),
+        "punctuation": ("english", "multilingual", "turbo", "flash", "unchanged"),
     }
 
     tokenizer: str = "english"
@@ -114,6 +117,37 @@ class GenerationConfig(Config):
             min_reference_seconds=0 <= self.min_reference_seconds <= 3600,
             t3_prompt_seconds=self.t3_prompt_seconds <= 3600,
             seconds_per_letter=0 < self.seconds_per_letter <= 60,
+        )
+
+
+@dataclass
+class BlockConfig(Config):
+    """The settings that suit a model best that decodes block by block (`T3Config.has_mask`).
+
+    Attributes:
+        size: tokens of a block.
+        num_steps: most passes for a block, in each of which some of its tokens are decided.
+        time_shift_tau: above 0 more tokens are decided early, and a block takes fewer passes.
+        schedule_t_shift: below 1 fewer tokens are decided in the first passes, more in the last; 0
+            shares them out evenly.
+        position_temperature: size of the noise by which the positions to decide are chosen; 0:
+            none. Upstream takes every other value, its default of 5 too, for 1.
+    """
+
+    size: int = 16
+    num_steps: int = 10
+    time_shift_tau: float = 0.5
+    schedule_t_shift: float = 0.5
+    position_temperature: float = 1.0
+
+    def __post_init__(self):
+        need(
+            "blocks",
+            size=self.size <= MAX_BLOCK,
+            num_steps=self.num_steps <= MAX_BLOCK_STEPS,
+            time_shift_tau=0 <= self.time_shift_tau <= MAX_SIZE,
+            schedule_t_shift=0 <= self.schedule_t_shift <= MAX_SIZE,
+            position_temperature=0 <= self.position_temperature <= MAX_SIZE,
         )
 
 
@@ -287,7 +321,11 @@ class CheckpointConfig(Config):
 
 @dataclass
 class ModelConfig(CheckpointConfig):
-    """A whole Chatterbox."""
+    """A whole Chatterbox.
+
+    Attributes:
+        blocks: of a model that decodes block by block; others have no use for it.
+    """
 
     MODEL_TYPE: ClassVar = MODEL_TYPE
     CHOICES: ClassVar = {"dtype": DTYPES}
@@ -300,6 +338,7 @@ class ModelConfig(CheckpointConfig):
     voice_encoder: VoiceEncoderConfig = field(default_factory=VoiceEncoderConfig)
     text: TextConfig = field(default_factory=TextConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+    blocks: BlockConfig = field(default_factory=BlockConfig)
     fine_tuning: FineTuningConfig = field(default_factory=FineTuningConfig)
     packing: PackingConfig = field(default_factory=PackingConfig)
     quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
@@ -307,9 +346,11 @@ class ModelConfig(CheckpointConfig):
 
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict()
+        # Left out, so that older versions can read what has nothing to say here.
         if self.fine_tuning == FineTuningConfig():
-            # Left out, so that older versions can read what has nothing to say here.
             del values["fine_tuning"]
+        if not self.t3.has_mask:
+            del values["t3"]["has_mask"], values["blocks"]
         return values
 
     def check_parts(self) -> None:

@@ -27,6 +27,7 @@ from ..voices.checks import check_voice
 from ..voices.voice import Voice, embed_voice, is_saved_voice
 from ..watermark.weights import is_wanted
 from ..weights.checkpoint import Checkpoint
+from ..weights.variants import VARIANTS, refuse_silent
 from .assembling import TextAssembler
 from .request import (
     Request,
@@ -61,6 +62,8 @@ class Engine:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str | None = None):
+        """Raise CheckpointError if the model's way of decoding is missing."""
+        refuse_silent(VARIANTS.get(checkpoint.config.variant))
         self.networks, self.config = checkpoint.networks, checkpoint.config
         self.tokenizer = checkpoint.tokenizer
         self.sample_rate = checkpoint.config.s3gen.sampling_rate

@@ -15,6 +15,7 @@ from ..models.t3.sampling import SamplingSettings
 from ..runtime.seeds import piece_seeds, random_key
 from ..text.checked_text import described
 from ..text.respelling import Lexicon
+from ..text.writing import UPSTREAM, Normalize
 from ..voices.voice import Voice
 from .result import Outcome
 from .splitting import TextPiece
@@ -51,7 +52,8 @@ class SpeechOptions(TypedDict, total=False):
         speed: factor of the tempo, 0.5 to 2, at the same pitch (`audio/stretch.py`); pauses too. 1
             changes nothing.
         normalize: True writes numbers, abbreviations and signs out in words first; None takes the
-            checkpoint's setting, which is False in upstream's (`docs/spoken-forms.md`).
+            checkpoint's setting, which is False in upstream's (`docs/spoken-forms.md`). For
+            Chatterbox-Flash also "upstream": its own cleaner, for exact comparison.
     """
 
     voice: Voice | None
@@ -67,7 +69,7 @@ class SpeechOptions(TypedDict, total=False):
     batch_size: int | None
     vocode_together: int
     speed: float | None
-    normalize: bool | None
+    normalize: Normalize
 
 
 # Those that do not default to None.
@@ -247,8 +249,11 @@ def check_options(options: SpeechOptions) -> None:
         raise TypeError(f"got an unexpected keyword argument {name!r}")
     for name in ("seed", "max_new_tokens", "n_cfm_timesteps", "batch_size", "vocode_together"):
         check_whole(name, options.get(name))
-    for name in ("watermark", "guard", "normalize"):
+    for name in ("watermark", "guard"):
         check_flag(name, options.get(name))
+    normalize = options.get("normalize")
+    if not (isinstance(normalize, str) and normalize == UPSTREAM):
+        check_flag("normalize", normalize)
     for name in ("noise", "source"):
         value = options.get(name)
         if value is not None and not hasattr(value, "shape"):

@@ -15,7 +15,7 @@ from ..text.reading import read_text, without_mere_tags
 from ..text.respelling import Lexicon
 from ..text.unread import UnreadWarning, merged, quoted_list
 from ..text.unwritten import unwritten
-from ..text.writing import Writing, writing_for
+from ..text.writing import UPSTREAM, Normalize, Writing, writing_for
 
 if TYPE_CHECKING:
     from ..models.config import ModelConfig
@@ -52,7 +52,7 @@ class ReadingOptions:
     """
 
     language_id: str | None = None
-    normalize: bool | None = None
+    normalize: Normalize = None
     lexicon: Lexicon = None
     name: str = field(default="", compare=False)
 
@@ -102,11 +102,13 @@ class TextSplitter:
         config: ModelConfig,
         tokenizer,
         language_id: str | None = None,
-        normalize: bool | None = None,
+        normalize: Normalize = None,
         lexicon: Lexicon = None,
     ):
-        self._config, self._tokenizer, self._language = config, tokenizer, language_id
         self._writing = writing_for(config.text, language_id, normalize, lexicon)
+        if normalize == UPSTREAM:  # to the letter, so nothing may change it afterwards
+            config = replace(config, text=replace(config.text, punctuation="unchanged"))
+        self._config, self._tokenizer, self._language = config, tokenizer, language_id
 
     def split(self, texts: Sequence[str], names: Sequence[str]) -> list[tuple[TextPiece, ...]]:
         """The pieces of each text; warns of parts that are not spoken as they are written.

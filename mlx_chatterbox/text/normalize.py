@@ -1,10 +1,13 @@
 """Punctuation as T3 saw it in training.
 
 Source: upstream `punc_norm` in `tts.py`, `mtl_tts.py` and `tts_turbo.py`, three functions whose
-differences are the tables here.
+differences are the tables here. Chatterbox-Flash has none of them: its texts had the marks that its
+cleaner leaves (`text/flash/cleaner.py`).
 """
 
 from __future__ import annotations
+
+from .flash.cleaner import plain_marks
 
 # In this order: each works on the result of those before it.
 _REPLACEMENTS = (
@@ -44,15 +47,21 @@ def punc_norm(text: str, style: str = "english", *, capitalize: bool = True) -> 
 
     Args:
         style: "english", "multilingual" (a Chinese or Japanese sentence end is one too) or "turbo"
-            (keeps "...", " - " and ";").
+            (keeps "...", " - " and ";"). "flash" writes dashes and hyphens as Flash's cleaner does
+            and adds neither a capital nor a full stop; "unchanged" changes nothing.
         capitalize: False leaves the first letter as it is; upstream has no such choice. For
             checkpoints whose preprocessing keeps the case ("nfkd,fullcase").
 
     Raises:
         ValueError: there is no such style.
     """
+    if style == "flash":
+        return plain_marks(text)
+    if style == "unchanged":
+        return text
     if style not in _STYLES:
-        raise ValueError(f"unknown style {style!r}; known are {', '.join(_STYLES)}.")
+        known = ", ".join([*_STYLES, "flash", "unchanged"])
+        raise ValueError(f"unknown style {style!r}; known are {known}.")
     replacements, enders = _STYLES[style]
     if not text:
         return NO_TEXT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..errors import TextError
@@ -64,6 +65,15 @@ def segments(text: str, longest: int, language: str | None) -> list[Segment]:
 def without_pauses(text: str) -> str:
     """Remove the pauses from a text, also badly written ones."""
     return _PAUSE.sub(" ", text)
+
+
+def between_pauses(text: str, change: Callable[[str], str]) -> str:
+    """Change the parts of a text between its pauses, which stay as they are written."""
+    parts, done = [], 0
+    for match in _PAUSE.finditer(text):
+        parts += [change(text[done : match.start()]), match.group()]
+        done = match.end()
+    return "".join([*parts, change(text[done:])])
 
 
 def at_pauses(text: str) -> list[tuple[str, float]]:

@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Literal
 
+from ..errors import SettingError
 from ..models.config import TextConfig
+from .flash.cleaner import en_us_cleaner
+from .pauses import between_pauses
 from .respelling import Lexicon, Respelling, respelling_of
 from .scripts import HELD, SpokenLimit
 from .spoken import reader_of, spoken_form
 from .spoken.signs import without_marks
 from .unread import UnreadWarning, quoted_list
 
+# Instead of this library's rules, those that Chatterbox-Flash has upstream, mistakes included.
+UPSTREAM = "upstream"
+Normalize = bool | Literal["upstream"] | None
+
 
 class Writing:
     """Respells and writes out texts of one language: `writing(text)`.
+
+    Args:
+        cleaner: writes texts out instead of the language's rules.
 
     Attributes:
         normalizes: whether texts are written out; False where the language has no rules.
         unknown_language: asked for rules that the language does not have.
     """
 
-    def __init__(self, respell: Respelling | None, normalizes: bool, language: str | None):
-        self._respell, self._language = respell, language
-        self._reader = reader_of(language) if normalizes else None
-        self.unknown_language = normalizes and self._reader is None
+    def __init__(
+        self,
+        respell: Respelling | None,
+        normalizes: bool,
+        language: str | None,
+        cleaner: Callable[[str], str] | None = None,
+    ):
+        self._respell, self._language, self._cleaner = respell, language, cleaner
+        self._reader = reader_of(language) if normalizes and cleaner is None else None
+        self.unknown_language = normalizes and cleaner is None and self._reader is None
         self.normalizes = normalizes and not self.unknown_language
         self._left_out: dict[str, None] = {}
         self._as_written: dict[str, None] = {}
@@ -38,6 +56,8 @@ class Writing:
             text = self._respell(text)
         if not self.normalizes:
             return text
+        if self._cleaner is not None:
+            return between_pauses(text, self._cleaner)
         form = spoken_form(text, self._language)
         self._left_out.update(dict.fromkeys(form.left_out))
         self._as_written.update(dict.fromkeys(form.as_written))
@@ -45,7 +65,8 @@ class Writing:
 
     def left_out(self, text: str) -> tuple[str, ...]:
         """The characters of a text that have no words, such as emoji, each once."""
-        return tuple(without_marks(text)[1]) if self.normalizes else ()
+        by_rules = self.normalizes and self._cleaner is None
+        return tuple(without_marks(text)[1]) if by_rules else ()
 
     def held(self, text: str) -> str:
         """Protect what is read as one ("5 March 2024") from being cut: its spaces become `HELD`."""
@@ -86,19 +107,28 @@ class Writing:
 def writing_for(
     config: TextConfig,
     language: str | None,
-    normalize: bool | None = None,
+    normalize: Normalize = None,
     lexicon: Lexicon = None,
 ) -> Writing:
     """Make the `Writing` that prepares texts for a checkpoint.
 
     Args:
         config: the checkpoint's; an English one has no other language.
-        normalize: whether to write texts out; None: the checkpoint's setting.
+        normalize: whether to write texts out; None: the checkpoint's setting; `UPSTREAM`: as
+            upstream's cleaner does (`text/flash/cleaner.py`).
 
     Raises:
-        TextError: as `Respelling`.
+        TextError: as `Respelling`; a text that upstream's cleaner fails on.
+        SettingError: upstream has no cleaner for this model.
     """
     if config.tokenizer != "multilingual":
         language = "en"
+    if isinstance(normalize, str):
+        if normalize != UPSTREAM or config.punctuation != "flash":
+            raise SettingError(
+                f"normalize={normalize!r}: there are True, False and None, and {UPSTREAM!r} for "
+                "Chatterbox-Flash, whose cleaner it is."
+            )
+        return Writing(respelling_of(lexicon), True, language, en_us_cleaner)
     normalizes = config.normalize if normalize is None else normalize
     return Writing(respelling_of(lexicon), normalizes, language)

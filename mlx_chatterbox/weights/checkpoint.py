@@ -15,10 +15,11 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
+from ..checks.json_file import read_json
 from ..checks.plain import named
 from ..checks.safetensors_header import load_safetensors
 from ..errors import CheckpointError
-from ..models.config import DTYPES, CheckpointConfig, ModelConfig
+from ..models.config import CONFIG_NAME, DTYPES, CheckpointConfig, ModelConfig
 from ..models.s3gen.s3gen import S3Gen
 from ..models.s3tokenizer.s3tokenizer import S3TokenizerV2
 from ..models.t3.t3 import T3
@@ -37,6 +38,7 @@ from .hub import (
     local_folder,
     on_this_machine,
     refuse_chattts,
+    repository_of,
     resolve,
     resolve_texts,
     speech_tokenizer,
@@ -293,6 +295,25 @@ def read_text_model(name: str | Path) -> tuple[ModelConfig, Tokenizer | None]:
     else:
         config = (variant or _variant_by_texts(folder)).default_config()
     return config, load_tokenizer(folder, config.text)
+
+
+def variant_of(name: str | Path) -> Variant | None:
+    """Determine the variant of a model before it is downloaded or converted; None if it is unknown.
+
+    Args:
+        name: as in `load`.
+    """
+    folder = local_folder(name)
+    if folder is None:
+        repository = None if isinstance(name, Path) else repository_of(str(name))
+        rows = [row for row in VARIANTS.values() if row.repo == repository]
+        return variant_called(name) or next(iter(rows), None)
+    if is_own_configuration(folder):
+        return VARIANTS.get(str(read_json(folder / CONFIG_NAME).get("variant")))
+    try:
+        return _variant_by_texts(folder)
+    except CheckpointError:
+        return None  # loading reports it, or finds the tokenizer elsewhere
 
 
 def _variant_by_texts(folder: Path) -> Variant:

@@ -1,7 +1,8 @@
 """The table of variants: the files of each model, and its default configuration.
 
 Variants differ only by their rows here and by their `config.json`, never by code of their own.
-Files and repositories are upstream's (`tts.py`, `mtl_tts.py`, `tts_turbo.py`).
+Files and repositories are upstream's (`tts.py`, `mtl_tts.py`, `tts_turbo.py`, and
+`chatterbox_flash/tts.py`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Variant:
     Attributes:
         optional_files: tokenizer files that a folder may lack.
         size: of the download, for help texts.
+        speaks: False for one whose way of decoding this version does not have.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Variant:
     optional_files: tuple[str, ...] = ()
     voice_file: str = "conds.pt"
     size: str = "3 GB"
+    speaks: bool = True
 
     @property
     def weight_files(self) -> tuple[str, ...]:
@@ -114,6 +117,23 @@ def _turbo(name: str, repo: str, t3_file: str, size: str, **t3) -> Variant:
     )
 
 
+def _flash() -> ModelConfig:
+    """Make Flash's configuration: English with a mask, decoded in blocks, and Turbo's S3Gen.
+
+    Settings are those of upstream's later scripts and of the paper, not those that its package
+    0.1.0 has as defaults (temperature 0.6, `time_shift_tau` 0.1); no token is penalised or cut off.
+    """
+    return ModelConfig(
+        variant="flash",
+        t3=T3Config(has_mask=True),
+        s3gen=S3GenConfig(meanflow=True),
+        text=TextConfig(punctuation="flash", normalize=True),
+        generation=GenerationConfig(
+            temperature=0.2, repetition_penalty=1.0, min_p=0.0, cfg_weight=1.0, cfm_steps=2
+        ),
+    )
+
+
 _ROWS = (
     Variant(
         name="english",
@@ -144,9 +164,28 @@ _ROWS = (
         num_hidden_layers=12,
         num_attention_heads=12,
     ),
+    Variant(
+        name="flash",
+        repo="ResembleAI/chatterbox-flash",
+        t3_file="t3_flash.safetensors",
+        s3gen_file="s3gen.safetensors",
+        voice_encoder_file="ve.safetensors",
+        tokenizer_files=(ENGLISH_FILE,),
+        default_config=_flash,
+        speaks=False,
+    ),
 )
 
 VARIANTS: dict[str, Variant] = {row.name: row for row in _ROWS}
+
+
+def refuse_silent(row: Variant | None) -> None:
+    """Raise CheckpointError if this version cannot decode a variant."""
+    if row is not None and not row.speaks:
+        raise CheckpointError(
+            f"{row.name} decodes blocks of tokens, which this version cannot do yet: it converts "
+            "the model and converts voices with it. To speak, take another (chatterbox, turbo)."
+        )
 
 
 def variant_named(name: str) -> Variant:

@@ -51,6 +51,7 @@ def small_config(variant: str = "english") -> ModelConfig:
         max_speech_tokens=1024 if config.t3.is_gpt2 else 256,
         max_position_embeddings=2048,
         perceiver_queries=4,
+        has_mask=config.t3.has_mask,
     )
     config.s3gen = small_s3gen(config.s3gen.meanflow)
     config.s3_tokenizer = S3TokenizerConfig(n_audio_state=32, n_audio_head=2, n_audio_layer=1)

@@ -45,6 +45,20 @@ def test_turbos_flow_is_refused_by_configuration(refusal, small_models):
     assert "add s3gen to freeze_components" in refusal(small_models("turbo"))
 
 
+@pytest.mark.parametrize("base", ["flash", "ResembleAI/chatterbox-flash"])
+def test_flashs_t3_and_flow_are_refused_by_name(refusal, base):
+    """Upstream has published how neither is trained; the vocoder is as everywhere."""
+    assert "Flash's T3 is trained to fill in blocks of masked tokens" in refusal(base)
+    assert "Flash is distilled to a mean flow" in refusal(base, "freeze_components: [t3]")
+    assert "no data set at" in refusal(
+        base, "freeze_components: [t3, flow]\n  train_components: [vocoder]"
+    )
+
+
+def test_flashs_t3_is_refused_by_configuration(refusal, small_models):
+    assert "Flash's T3" in refusal(small_models("flash"))
+
+
 def test_a_multilingual_model_asks_for_a_language(refusal):
     frozen = "freeze_components: [s3gen]"
     assert "the clips have no language" in refusal("multilingual", frozen)

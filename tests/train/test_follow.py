@@ -124,14 +124,15 @@ def test_what_is_left_open_is_the_bases(name, tmp_path):
         assert training.loss_weights == {}
         assert (training.text_dropout, training.condition_dropout) == (0.1, 0.2)
         assert training.token_noise == 0.0
-    assert data.normalize is (name == "pocket")
+    is_written_out = name in ("pocket", "flash")
+    assert data.normalize is is_written_out
     assert training.learning_rate == (1e-5 if name == "pocket" else 5e-5)
     line = base_lines(configured(tmp_path, tmp_path), model)
     assert ("learning_rate 1e-05, text_dropout 0.05, token_noise 0.08" in line) == (
         name == "pocket"
     )
     assert f"silence cut to {margin:g} s" in line
-    how = "written out in words as when speaking" if name == "pocket" else "not normalised"
+    how = "written out in words as when speaking" if is_written_out else "not normalised"
     assert f"texts: {how} (as the base does)" in line
     assert ("brought to -27 LUFS (as the base has its references)" in line) == (level is not None)
 

@@ -43,7 +43,7 @@ def multilingual(small_models, long_recording):
 
 
 @pytest.mark.numbers
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [name for name, row in VARIANTS.items() if row.speaks])
 def test_every_variant_speaks_through_one_pipeline(small_models, long_recording, variant):
     tts = open_model(small_models(variant))
     assert type(tts) is CLASSES[tts.checkpoint.config.text.tokenizer]

@@ -41,6 +41,10 @@ class T3Config(Config):
     The Llama models embed positions of text and speech, resample their prompt by a perceiver, hear
     an emotion, and are guided; the GPT-2 ones (Turbo, Nano) do none of it, and their backbone has
     positions of its own.
+
+    Attributes:
+        has_mask: the table of speech tokens has one more row, for [MASK], which stands for tokens
+            that are not decided yet and is never predicted (Flash).
     """
 
     MAY_BE_ZERO: ClassVar = frozenset(
@@ -78,12 +82,14 @@ class T3Config(Config):
     max_position_embeddings: int = 131072
     rope_theta: float = 500000.0
     rope_scaling: dict = field(default_factory=llama3_rope_scaling)
+    has_mask: bool = False
 
     def __post_init__(self):
         if self.backbone not in BACKBONES:
             raise CheckpointError(f"T3 backbone {shown(self.backbone)} is none of {BACKBONES}.")
         speech = max(self.start_speech_token, self.stop_speech_token)
         need("T3", speech_tokens_dict_size=speech < self.speech_tokens_dict_size)
+        need("T3", has_mask=not (self.has_mask and self.is_gpt2))
         if self.is_gpt2:
             need("T3", num_attention_heads=divides(self.hidden_size, self.num_attention_heads))
             return
@@ -102,6 +108,16 @@ class T3Config(Config):
 
     def layers(self) -> int:
         return self.num_hidden_layers
+
+    @property
+    def speech_rows(self) -> int:
+        """Rows of the table of speech tokens; with [MASK], the last, one more than there are."""
+        return self.speech_tokens_dict_size + self.has_mask
+
+    @property
+    def mask_token(self) -> int:
+        """[MASK], if there is one: after the vocabulary, so that the head cannot predict it."""
+        return self.speech_tokens_dict_size
 
     @property
     def hears_prompt(self) -> bool:

@@ -47,9 +47,9 @@ class FlowTask(Task):
     to classify them from the encoder's features ("phones"): an encoder from scratch then learns
     sooner which sounds the tokens are.
 
-    Mean flow models (Turbo, Nano) are refused: they are distilled, by a loss that upstream has not
-    published. Plain flow matching would teach them infinitely short steps, and they take two long
-    ones.
+    Mean flow models (Turbo, Nano, Flash) are refused: they are distilled, by a loss that upstream
+    has not published. Plain flow matching would teach them infinitely short steps, and they take
+    two long ones.
 
     Args:
         config: S3Gen's.
@@ -83,8 +83,9 @@ class FlowTask(Task):
         super().__init__({"mu": 0.0, "phones": 0.2, **(weights or {})})
         if config.meanflow:
             raise SettingError(
-                "the flow of Turbo and Nano is distilled to a mean flow, by a loss that upstream "
-                "has not published: add s3gen to freeze_components and train T3 alone."
+                "the flow of Turbo, Nano and Flash is distilled to a mean flow, by a loss that "
+                "upstream has not published: add s3gen to freeze_components and train T3 alone "
+                "(Turbo's or Nano's)."
             )
         self.config = config
         self.condition_dropout = condition_dropout

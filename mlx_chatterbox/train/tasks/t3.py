@@ -24,7 +24,7 @@ import mlx.nn as nn
 import numpy as np
 
 from ...checks.tensors import check_tokens
-from ...errors import DataError
+from ...errors import DataError, SettingError
 from ...models.decoder.cache import causal_mask
 from ...models.t3.config import T3Config
 from ...nn.attention import attend, padding_bias
@@ -81,6 +81,9 @@ class T3Task(Task):
             stay, so that T3 relies on the text more than on its own previous tokens.
         phones: number of phone labels; 0: samples have no labels.
         weights: of "text", "speech" and "phones".
+
+    Raises:
+        SettingError: T3 decodes masked blocks (Flash).
     """
 
     name = "t3"
@@ -100,6 +103,12 @@ class T3Task(Task):
         phones: int = 0,
         weights: dict[str, float] | None = None,
     ):
+        if config.has_mask:
+            raise SettingError(
+                "Flash's T3 is trained to fill in blocks of masked tokens, in a way that upstream "
+                "has not published, so it cannot be fine-tuned: take another base_model "
+                "(chatterbox, turbo), or add t3 to freeze_components."
+            )
         if phones:
             self.parts = (*self.parts, "phones")
             self.features = self.features | {"phones"}

@@ -21,7 +21,7 @@ from . import community
 from .model_source import COMMUNITY, Source, first_present, present
 from .packed import GROUP_SIZE, UnpackingReader
 from .rules import ConversionPlan, Shapes
-from .sources import WEIGHTS_NAME, listing, open_weights
+from .sources import WEIGHTS_NAME, has_mask, listing, open_weights
 from .voice import VOICE_NAME
 
 # The layers that mlx-audio quantises: this pattern matches its keys and ours.
@@ -79,15 +79,16 @@ def _stated(folder: Path) -> dict:
 
 
 def _variant(folder: Path, shapes: Shapes, stated: dict, variant: str | None) -> Variant:
-    """Determine the variant by T3's backbone and vocabulary, v2 or v3 by the configuration."""
+    """Determine the variant by T3's sizes, v2 or v3 by the configuration."""
     is_gpt2 = any(key.startswith("t3.tfmr.h.") for key in shapes)
     embedding = shapes.get("t3.text_emb.weight")
     vocabulary = 0 if embedding is None else embedding[0]
+    masked = embedding is not None and has_mask(shapes, "t3.")
     fitting = [
         row
         for row in VARIANTS.values()
         for t3 in (row.default_config().t3,)
-        if (t3.is_gpt2, t3.text_tokens_dict_size) == (is_gpt2, vocabulary)
+        if (t3.is_gpt2, t3.has_mask, t3.text_tokens_dict_size) == (is_gpt2, masked, vocabulary)
     ]
     if not fitting:
         known = ", ".join(

@@ -30,7 +30,7 @@ from . import upstream
 from .operations import apply_entry
 from .packed import RenamingReader
 from .rules import ConversionPlan
-from .sources import WEIGHTS_NAME, open_weights
+from .sources import MEANFLOW_KEY, WEIGHTS_NAME, open_weights
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
@@ -41,7 +41,6 @@ _FILE = "s3gen.safetensors"
 _TOKENIZER, _DEEPER = "tokenizer.", "tokenizer.s3_model."
 _VOCODER = "mel2wav."
 TOKENIZER_FIELD = "s3_tokenizer"
-_MEANFLOW_KEY = "flow.decoder.estimator.time_embed_mixer.weight"
 
 
 def is_s3gen(path: Path) -> bool:
@@ -141,7 +140,7 @@ def read_entries(
 def is_meanflow(path: Path) -> bool:
     """Tell whether a file's flow was distilled to two steps (Turbo, Nano), which adds a layer."""
     with contextlib.closing(open_weights(path)) as reader:
-        return any(key.endswith(_MEANFLOW_KEY) for key in reader.shapes)
+        return any(key.endswith(MEANFLOW_KEY) for key in reader.shapes)
 
 
 def stated_tokenizer(folder: Path, config: S3TokenizerConfig) -> S3TokenizerConfig:

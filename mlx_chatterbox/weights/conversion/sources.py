@@ -8,11 +8,12 @@ single-language packs.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.models.config import CONFIG_NAME
+from mlx_chatterbox.models.config import CONFIG_NAME, ModelConfig
 from mlx_chatterbox.weights import hub
 from mlx_chatterbox.weights.hub import WEIGHTS_NAME
 from mlx_chatterbox.weights.shards import is_there, split_names
@@ -23,6 +24,8 @@ from ..formats.tensor_reader import TensorReader
 from ..formats.unpickle import TorchReader
 from .rules import Shapes
 
+# A layer that S3Gen has once it is distilled to two steps.
+MEANFLOW_KEY = "flow.decoder.estimator.time_embed_mixer.weight"
 T3_KEYS = frozenset({"text_emb.weight", "speech_emb.weight", "speech_head.weight"})
 
 
@@ -121,10 +124,14 @@ def _rows_for(folder: Path, t3_file: str, rows: list[Variant]) -> list[Variant]:
     shapes = open_weights(path).shapes
     fitting = [row for row in rows if _fits(row, shapes)]
     if not fitting:
-        rows_read = ", ".join(f"{row.name} (text vocabulary {_vocabulary(row)})" for row in rows)
+        rows_read = ", ".join(
+            f"{row.name} (text vocabulary {_vocabulary(row)}{_with_mask(_masked(row))})"
+            for row in rows
+        )
         what = "holds no T3"
         if shapes.keys() >= T3_KEYS:
-            what = f"has a T3 with a text vocabulary of {shapes['text_emb.weight'][0]}"
+            vocabulary = shapes["text_emb.weight"][0]
+            what = f"has a T3 with a text vocabulary of {vocabulary}{_with_mask(has_mask(shapes))}"
         raise CheckpointError(f"{path} {what}, which does not fit {rows_read}.")
     width = shapes["text_emb.weight"][1]  # tells Turbo from Nano
     return sorted(fitting, key=lambda row: row.default_config().t3.hidden_size != width)
@@ -162,16 +169,65 @@ def _t3_files(folder: Path) -> dict[str, Shapes]:
 
 
 def _fits(row: Variant, shapes: Shapes) -> bool:
-    """Tell whether a T3 of these shapes has the variant's backbone and text vocabulary."""
+    """Tell whether a T3 of these shapes has the variant's backbone, text vocabulary and mask."""
     if not shapes.keys() >= T3_KEYS:
         return False
     is_gpt2 = any(key.startswith("tfmr.h.") for key in shapes)
-    same_backbone = is_gpt2 == row.default_config().t3.is_gpt2
-    return same_backbone and shapes["text_emb.weight"][0] == _vocabulary(row)
+    t3 = row.default_config().t3
+    alike = (is_gpt2, has_mask(shapes)) == (t3.is_gpt2, t3.has_mask)
+    return alike and shapes["text_emb.weight"][0] == _vocabulary(row)
+
+
+def has_mask(shapes: Shapes, prefix: str = "") -> bool:
+    """Tell whether T3's table of speech tokens has a row for [MASK], which its head lacks."""
+    embedding, head = _speech_rows(shapes, prefix)
+    return head > 0 and embedding == head + 1
+
+
+def _speech_rows(shapes: Shapes, prefix: str = "") -> list[int]:
+    """List the rows of T3's table of speech tokens and of its head; 0: there is none."""
+    tables = (f"{prefix}{name}.weight" for name in ("speech_emb", "speech_head"))
+    return [next(iter(shapes.get(table, ())), 0) for table in tables]
+
+
+def check_parts(row: Variant, available: Mapping[str, Shapes], config: ModelConfig) -> None:
+    """Raise CheckpointError for a T3 or an S3Gen of another kind of model than the variant.
+
+    English and Flash have files of the same names, and T3s that differ in one row.
+
+    Args:
+        available: for each weight file its keys and shapes.
+    """
+    t3 = available[row.t3_file]
+    if t3.keys() >= T3_KEYS and has_mask(t3) != config.t3.has_mask:
+        rows, tokens = _speech_rows(t3)
+        wanted = f"{tokens}, and none for [MASK], as only Flash has"
+        if config.t3.has_mask:
+            wanted = f"{tokens + 1}, the last for [MASK], which is trained and cannot be made up"
+        raise CheckpointError(
+            f"{row.t3_file} is not {row.name}'s: its table of speech tokens has {rows} rows, where "
+            f"{row.name} has {wanted}."
+        )
+    s3gen = available[row.s3gen_file]
+    distilled = any(key.endswith(MEANFLOW_KEY) for key in s3gen)
+    if distilled != config.s3gen.meanflow and any(key.startswith("flow.") for key in s3gen):
+        kinds = ("that of ten steps (English)", "the one distilled to two (Turbo, Nano, Flash)")
+        raise CheckpointError(
+            f"{row.s3gen_file} is not {row.name}'s S3Gen: it is {kinds[distilled]}, and {row.name} "
+            f"has {kinds[not distilled]}."
+        )
 
 
 def _vocabulary(row: Variant) -> int:
     return row.default_config().t3.text_tokens_dict_size
+
+
+def _masked(row: Variant) -> bool:
+    return row.default_config().t3.has_mask
+
+
+def _with_mask(masked: bool) -> str:
+    return " and a [MASK]" if masked else ""
 
 
 def _unrecognised(folder: Path, rows: list[Variant]) -> UnknownFolder:

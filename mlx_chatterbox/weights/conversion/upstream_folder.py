@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mlx_chatterbox.models.config import ModelConfig
@@ -12,8 +13,9 @@ from mlx_chatterbox.weights.variants import Variant
 from ..formats.tensor_reader import TensorReader
 from . import upstream
 from .model_source import UPSTREAM, Source, first_present, present
+from .rules import ConversionPlan, Shapes
 from .s3gen_folder import plain_names, s3gen_file, stated_config
-from .sources import find_source, open_weights
+from .sources import check_parts, find_source, open_weights
 
 
 def _configuration(folder: Path, row: Variant) -> ModelConfig:
@@ -35,6 +37,10 @@ def upstream_source(
         weights[row.s3gen_file] = path = s3gen_file(s3gen)
         config.s3gen = stated_config(path.parent, config.s3gen)
 
+    def plan(shapes: Mapping[str, Shapes]) -> ConversionPlan:
+        check_parts(row, shapes, config)
+        return upstream.plan(shapes, row)
+
     def open_one(name: str) -> TensorReader:
         reader = open_weights(weights[name])
         return plain_names(reader) if name == row.s3gen_file else reader
@@ -46,6 +52,6 @@ def upstream_source(
         texts=present(folder, (*row.tokenizer_files, *row.optional_files, LEXICON_FILE)),
         voice=first_present(folder, (row.voice_file,)),
         config=config,
-        plan=lambda shapes: upstream.plan(shapes, row),
+        plan=plan,
         open=open_one,
     )

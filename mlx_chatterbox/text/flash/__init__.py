@@ -1,0 +1,1 @@
+"""Texts of Chatterbox-Flash: upstream's own cleaner, for comparison, and its marks."""
