@@ -14,9 +14,9 @@ import numpy as np
 LEAST_PROBABILITY = 1e-8
 _TINY = 1e-10
 
-# Takes the number of a block and its tokens (T,); returns logits (n, T, V), the row with text
-# first, n being 1 without guidance.
-Predict = Callable[[int, np.ndarray], np.ndarray]
+# Takes the tokens of each block, of which the last is being decided; returns the logits (n, T, V)
+# of the last, the row with text first, n being 1 without guidance.
+Predict = Callable[[list[np.ndarray]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -137,11 +137,12 @@ def decode(
     """
     tokens: list[int] = []
     steps: list[Step] = []
+    done: list[np.ndarray] = []
     for number, length in enumerate(lengths):
         block = np.full(length, rules.mask)
         plan = schedule(length, rules.steps, rules.shift)
         for k in range(rules.steps):
-            logits, masked = predict(number, block), block == rules.mask
+            logits, masked = predict([*done, block]), block == rules.mask
             likely = guided(logits, rules.weight)
             if temperature > 0 and token_noise is not None:
                 likely = likely / temperature + token_noise(number, k)
@@ -162,6 +163,7 @@ def decode(
         tokens += block[: stops[0] if len(stops) else None].tolist()
         if len(stops):
             break
+        done.append(block)
     return np.array(tokens, dtype=np.int64), steps
 
 

@@ -58,7 +58,8 @@ def replayed(tag: str, exact: bool) -> tuple[np.ndarray, list[flash.Step]]:
     own = rules(tag, stop=stop, exact=exact)
     now = [(0, -1)]
 
-    def predict(block: int, tokens: np.ndarray) -> np.ndarray:
+    def predict(blocks: list[np.ndarray]) -> np.ndarray:
+        block, tokens = len(blocks) - 1, blocks[-1]
         previous, k = now[0]
         now[0] = (block, k + 1 if block == previous else 0)
         i = steps[now[0]]

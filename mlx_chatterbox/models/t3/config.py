@@ -40,7 +40,11 @@ class T3Config(Config):
 
     The Llama models embed positions of text and speech, resample their prompt by a perceiver, hear
     an emotion, and are guided; the GPT-2 ones (Turbo, Nano) do none of it, and their backbone has
-    positions of its own.
+    positions of its own. Flash's is a Llama that writes a block of tokens at a time
+    (`models/flash`).
+
+    Attributes:
+        block_size: tokens of a block; 0 for the networks that write one token at a time.
     """
 
     MAY_BE_ZERO: ClassVar = frozenset(
@@ -50,6 +54,7 @@ class T3Config(Config):
             "start_speech_token",
             "stop_speech_token",
             "speech_cond_prompt_len",
+            "block_size",
         }
     )
 
@@ -64,6 +69,7 @@ class T3Config(Config):
     stop_speech_token: int = 6562
     max_speech_tokens: int = 4096
     speech_cond_prompt_len: int = 150
+    block_size: int = 0
 
     speaker_embed_size: int = 256
     perceiver_queries: int = 32
@@ -85,7 +91,11 @@ class T3Config(Config):
         speech = max(self.start_speech_token, self.stop_speech_token)
         need("T3", speech_tokens_dict_size=speech < self.speech_tokens_dict_size)
         if self.is_gpt2:
-            need("T3", num_attention_heads=divides(self.hidden_size, self.num_attention_heads))
+            need(
+                "T3",
+                num_attention_heads=divides(self.hidden_size, self.num_attention_heads),
+                block_size=self.block_size == 0,
+            )
             return
         text = max(self.start_text_token, self.stop_text_token)
         width = self.hidden_size
@@ -98,6 +108,7 @@ class T3Config(Config):
             and self.head_dim * self.num_attention_heads <= MAX_SIZE,
             rope_theta=self.rope_theta > 0,
             rope_scaling=_is_scaling(self.rope_scaling),
+            block_size=self.block_size <= self.max_speech_tokens,
         )
 
     def layers(self) -> int:
@@ -112,6 +123,24 @@ class T3Config(Config):
     def max_prompt_tokens(self) -> int:
         """The most speech tokens of a reference that there are positions for."""
         return self.speech_cond_prompt_len if self.is_gpt2 else self.max_speech_tokens + 4
+
+    @property
+    def writes_blocks(self) -> bool:
+        """True for the T3 of Flash."""
+        return self.block_size > 0
+
+    @property
+    def mask_token(self) -> int:
+        """The entry of Flash's speech embeddings for a token that is not decided yet.
+
+        It comes after the vocabulary, so that the head cannot predict it.
+        """
+        return self.speech_tokens_dict_size
+
+    @property
+    def speech_embeddings(self) -> int:
+        """Rows of the table of speech embeddings."""
+        return self.speech_tokens_dict_size + (1 if self.writes_blocks else 0)
 
     @property
     def is_gpt2(self) -> bool:

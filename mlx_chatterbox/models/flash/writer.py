@@ -1,0 +1,128 @@
+"""T3 as it writes blocks: what precedes them, a pass over them, and what it predicts.
+
+A sentence's sequence is [conditioning | text | start | block | block ...]. A block attends to all
+that is before it and to the whole of itself. A position is predicted from what comes one position
+before it, the first of a block from the end of the block before, or the start token. Learned
+positions count from 0 in every block; those by which keys are turned go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mlx.core as mx
+
+from ..decoder.cache import KVCache
+from ..t3.t3 import T3
+from .cache import BlockCache, attends_to_blocks
+
+
+class BlockWriter:
+    """A T3 of masked blocks.
+
+    Args:
+        t3: whose configuration has a block size.
+    """
+
+    def __init__(self, t3: T3):
+        self.t3 = t3
+
+    @property
+    def vocabulary(self) -> int:
+        return self.t3.config.speech_tokens_dict_size
+
+    def prefill(
+        self, conditioning: KVCache, text_tokens: mx.array, is_guided: bool
+    ) -> tuple[mx.array, KVCache]:
+        """Compute what comes before the first block, for one sentence.
+
+        Args:
+            conditioning: from `T3.conditioning_cache`.
+            text_tokens: (n,), with start and stop.
+            is_guided: True adds the row without text.
+
+        Returns:
+            (1 or 2, C), from which the first position is predicted; the keys and values of every
+            position, the row with text first.
+        """
+        t3 = self.t3
+        start = t3.embed_speech(mx.array([[t3.config.start_speech_token]]), 0)
+        text = t3.embed_text(text_tokens, guided=False)
+        hidden, past = t3.hidden_states(mx.concatenate([text, start], axis=1), conditioning)
+        if not is_guided:
+            return hidden[:, -1], past
+        # The row without text is zero up to the start token, its positions and the voice too. The
+        # Llama has no biases: where nothing but zeros is seen, every key and value is zero.
+        length = past.length - 1
+        nothing = KVCache(
+            *(
+                tuple(mx.zeros_like(layer[:, :, :length]) for layer in layers)
+                for layers in (past.keys, past.values)
+            )
+        )
+        without, past_without = t3.hidden_states(start, nothing)
+        both = [
+            tuple(mx.concatenate(list(rows)) for rows in zip(*layers, strict=True))
+            for layers in (
+                (past.keys, past_without.keys),
+                (past.values, past_without.values),
+            )
+        ]
+        return mx.concatenate([hidden[:, -1], without[:, -1]]), KVCache(*both)
+
+    def run(
+        self, blocks: Sequence[mx.array], caches: Sequence[BlockCache], width: int
+    ) -> list[mx.array]:
+        """Pass the blocks of several sentences through the layers, each after its own slots.
+
+        The blocks' keys and values are written, and count as soon as a cache is committed.
+
+        Args:
+            blocks: (T,) each, T up to `width`.
+            caches: have room for them.
+            width: positions that each takes in the products, whatever its length, so that their
+                rounding does not depend on it.
+
+        Returns:
+            For each (n, T, C) after the final norm; n is 2 with guidance, else 1.
+        """
+        padded = [mx.pad(block, (0, width - block.shape[0])) for block in blocks]
+        rows = [mx.broadcast_to(p, (c.rows, width)) for p, c in zip(padded, caches, strict=True)]
+        embedded = self.t3.embed_speech(mx.concatenate(rows), 0)
+        starts = [cache.used for cache in caches for _ in range(cache.rows)]
+        attends = attends_to_blocks(caches, [block.shape[0] for block in blocks])
+        hidden = self.t3.transformer(embedded, mx.array(starts, dtype=mx.int32), attends)
+        parts, row = [], 0
+        for block, cache in zip(blocks, caches, strict=True):
+            parts.append(hidden[row : row + cache.rows, : block.shape[0]])
+            row += cache.rows
+        return parts
+
+    def logits(self, before: mx.array, hidden: mx.array) -> mx.array:
+        """Predict the positions of a block.
+
+        Args:
+            before: (n, C), what precedes the block.
+            hidden: (n, T, C) from `run`.
+
+        Returns:
+            (n, T, V) float32.
+        """
+        shifted = mx.concatenate([before[:, None], hidden[:, :-1]], axis=1)
+        return self.t3.predict(shifted)
+
+    def log_prior(self, block_size: int) -> mx.array:
+        """Logarithms of the mean prediction of masks that follow nothing but the start token.
+
+        As upstream computes it: attention is causal and learned positions go on from the start
+        token's, unlike in the blocks that it calibrates.
+
+        Returns:
+            (V,) float32.
+        """
+        config = self.t3.config
+        tokens = [config.start_speech_token] + [config.mask_token] * block_size
+        embedded = self.t3.embed_speech(mx.array([tokens]), 0)
+        hidden, _ = self.t3.hidden_states(embedded)
+        logits = self.t3.predict(hidden[0, :-1])
+        return mx.log(mx.softmax(logits, axis=-1).mean(axis=0))
