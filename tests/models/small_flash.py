@@ -28,7 +28,7 @@ def small_flash(seed: int = 5, **sizes) -> T3:
             "stop_speech_token": 51,
             "max_text_tokens": 64,
             "max_speech_tokens": 128,
-            "block_size": BLOCK,
+            "has_mask": True,
             "speech_cond_prompt_len": 20,
             "hidden_size": 64,
             "intermediate_size": 96,
@@ -66,6 +66,7 @@ def request(t3: T3, text=TEXTS[0], tokens: int = 20, **settings) -> FlashRequest
     """Greedy without noise unless settings say otherwise."""
     names = ("block_size", "key", "draws", "on_token", "on_step")
     own = {name: settings.pop(name) for name in names if name in settings}
+    own = {"block_size": BLOCK, **own}
     sampling = FlashSampling(**{"temperature": 0, "position_temperature": 0, **settings})
     return FlashRequest(mx.array(text), conditioning(t3), sampling, tokens, **own)
 

@@ -384,7 +384,7 @@ def test_a_damaged_model_says_so():
 
 
 def test_requests_that_are_refused(t3):
-    plain = T3(T3Config(**{**vars(t3.config), "block_size": 0}))
+    plain = T3(T3Config(**{**vars(t3.config), "has_mask": False}))
     assert plain.speech_emb.weight.shape[0] == t3.speech_emb.weight.shape[0] - 1
     with pytest.raises(SettingError, match="one token at a time"):
         written(plain, request(plain))
@@ -407,7 +407,6 @@ def test_requests_that_are_refused(t3):
         written(t3, request(t3, [38, 40, 0]))
 
 
-@pytest.mark.parametrize("wrong", [{"block_size": 4000}, {"block_size": 8, "backbone": "gpt2"}])
-def test_configurations_that_are_refused(wrong):
-    with pytest.raises(CheckpointError, match="block_size"):
-        T3Config(max_speech_tokens=1024, **wrong)
+def test_a_network_with_positions_of_its_own_has_no_mask():
+    with pytest.raises(CheckpointError, match="has_mask"):
+        T3Config(backbone="gpt2", has_mask=True)

@@ -24,7 +24,7 @@ CLOSE = 2e-5
 
 @pytest.fixture(scope="module")
 def t3():
-    t3 = T3(T3Config(block_size=16))
+    t3 = T3(T3Config(has_mask=True))
     t3.update(
         tree_unflatten(
             [
@@ -124,11 +124,11 @@ def run_like(tag: str, t3: T3, voice: mx.array, steps: list[BlockStep], **change
     """The network and the request of a recorded run."""
     settings = {"temperature": 0, "position_temperature": 0, "time_shift_tau": 0.1}
     settings = {**settings, **RUNS[tag], **changes}
-    size = settings.pop("block_size", None)
+    size = settings.pop("block_size", 16)
     limits = {"greedy": 60, "noise": 60, "stop": 60, "block32": 48}
     if tag == "stop":
         stop = int(recorded("stop", "stop_token")[0])
-        other = T3(T3Config(block_size=16, stop_speech_token=stop))
+        other = T3(T3Config(has_mask=True, stop_speech_token=stop))
         other.update(t3.parameters())
         t3 = other
     return t3, FlashRequest(

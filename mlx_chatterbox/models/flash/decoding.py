@@ -60,7 +60,7 @@ def decode_together(
         request.check(t3)
         prior = None
         if request.sampling.prior_precompute:
-            prior = priors.log_prior(writer, request.size(t3))
+            prior = priors.log_prior(writer, request.block_size)
         rows.append(BlockRow(writer, request, prior))
     while rows := [row for row in rows if not row.end]:
         written = {}

@@ -18,6 +18,8 @@ from .settings import FlashSampling
 # Upstream's limit of a sentence: six tokens for each of its text, and 12 s at least.
 TOKENS_PER_TEXT_TOKEN = 6
 LEAST_LIMIT = 300
+# Upstream's; its network was trained with blocks of up to 32 tokens.
+BLOCK_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class FlashRequest:
         conditioning: of the voice: (1, L, C) from `T3.embed_conditioning`, or its
             `T3.conditioning_cache`.
         max_new_tokens: limit; None: `token_limit`. The last block may be short.
-        block_size: None: that of the network.
+        block_size: tokens that are decided together; learned positions count within them.
         key: source of the draws; the same key gives the same tokens. None: that of seed 0.
         draws: to be used instead of the key's.
         on_token: called with each token of a block when it is finished; a true result ends the
@@ -62,7 +64,7 @@ class FlashRequest:
     conditioning: mx.array | KVCache
     sampling: FlashSampling = field(default_factory=FlashSampling)
     max_new_tokens: int | None = None
-    block_size: int | None = None
+    block_size: int = BLOCK_SIZE
     key: mx.array | None = None
     draws: Draws | None = None
     on_token: Callable[[int], object] | None = None
@@ -75,19 +77,15 @@ class FlashRequest:
             SettingError, TextError: it cannot.
         """
         config = t3.config
-        if not config.writes_blocks:
+        if not config.has_mask:
             raise SettingError("this T3 writes one token at a time, not blocks of them.")
-        size, longest = self.size(t3), config.max_speech_tokens
-        if not 1 <= size <= longest:
-            raise SettingError(f"block_size must be from 1 to {longest}; got {size}.")
+        longest = config.max_speech_tokens
+        if not 1 <= self.block_size <= longest:
+            raise SettingError(f"block_size must be from 1 to {longest}; got {self.block_size}.")
         check_text(t3, self.text_tokens, config.max_text_tokens + 2)
         room = config.max_position_embeddings - self.prompt_slots
         if not 1 <= self.limit <= room:
             raise SettingError(f"max_new_tokens must be from 1 to {room}; got {self.limit}.")
-
-    def size(self, t3: T3) -> int:
-        """The number of tokens of a block."""
-        return t3.config.block_size if self.block_size is None else self.block_size
 
     @property
     def limit(self) -> int:

@@ -40,7 +40,7 @@ class BlockRow:
         """
         request.check(writer.t3)
         self._writer, self.request = writer, request
-        self.width, self.passes, self.end = request.size(writer.t3), 0, ""
+        self.width, self.passes, self.end = request.block_size, 0, ""
         self._sampling, self._draws = request.sampling, request.own_draws()
         self._log_prior = log_prior
         conditioning = request.conditioning

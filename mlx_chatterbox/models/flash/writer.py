@@ -21,7 +21,7 @@ class BlockWriter:
     """A T3 of masked blocks.
 
     Args:
-        t3: whose configuration has a block size.
+        t3: whose table of speech tokens has a mask (`T3Config.has_mask`).
     """
 
     def __init__(self, t3: T3):

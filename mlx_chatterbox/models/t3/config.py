@@ -40,11 +40,11 @@ class T3Config(Config):
 
     The Llama models embed positions of text and speech, resample their prompt by a perceiver, hear
     an emotion, and are guided; the GPT-2 ones (Turbo, Nano) do none of it, and their backbone has
-    positions of its own. Flash's is a Llama that writes a block of tokens at a time
-    (`models/flash`).
+    positions of its own.
 
     Attributes:
-        block_size: tokens of a block; 0 for the networks that write one token at a time.
+        has_mask: the table of speech tokens has one more row, for [MASK], which stands for tokens
+            that are not decided yet and is never predicted (Flash).
     """
 
     MAY_BE_ZERO: ClassVar = frozenset(
@@ -54,7 +54,6 @@ class T3Config(Config):
             "start_speech_token",
             "stop_speech_token",
             "speech_cond_prompt_len",
-            "block_size",
         }
     )
 
@@ -69,7 +68,6 @@ class T3Config(Config):
     stop_speech_token: int = 6562
     max_speech_tokens: int = 4096
     speech_cond_prompt_len: int = 150
-    block_size: int = 0
 
     speaker_embed_size: int = 256
     perceiver_queries: int = 32
@@ -84,18 +82,16 @@ class T3Config(Config):
     max_position_embeddings: int = 131072
     rope_theta: float = 500000.0
     rope_scaling: dict = field(default_factory=llama3_rope_scaling)
+    has_mask: bool = False
 
     def __post_init__(self):
         if self.backbone not in BACKBONES:
             raise CheckpointError(f"T3 backbone {shown(self.backbone)} is none of {BACKBONES}.")
         speech = max(self.start_speech_token, self.stop_speech_token)
         need("T3", speech_tokens_dict_size=speech < self.speech_tokens_dict_size)
+        need("T3", has_mask=not (self.has_mask and self.is_gpt2))
         if self.is_gpt2:
-            need(
-                "T3",
-                num_attention_heads=divides(self.hidden_size, self.num_attention_heads),
-                block_size=self.block_size == 0,
-            )
+            need("T3", num_attention_heads=divides(self.hidden_size, self.num_attention_heads))
             return
         text = max(self.start_text_token, self.stop_text_token)
         width = self.hidden_size
@@ -108,11 +104,20 @@ class T3Config(Config):
             and self.head_dim * self.num_attention_heads <= MAX_SIZE,
             rope_theta=self.rope_theta > 0,
             rope_scaling=_is_scaling(self.rope_scaling),
-            block_size=self.block_size <= self.max_speech_tokens,
         )
 
     def layers(self) -> int:
         return self.num_hidden_layers
+
+    @property
+    def speech_rows(self) -> int:
+        """Rows of the table of speech tokens; with [MASK], the last, one more than there are."""
+        return self.speech_tokens_dict_size + self.has_mask
+
+    @property
+    def mask_token(self) -> int:
+        """[MASK], if there is one: after the vocabulary, so that the head cannot predict it."""
+        return self.speech_tokens_dict_size
 
     @property
     def hears_prompt(self) -> bool:
@@ -123,24 +128,6 @@ class T3Config(Config):
     def max_prompt_tokens(self) -> int:
         """The most speech tokens of a reference that there are positions for."""
         return self.speech_cond_prompt_len if self.is_gpt2 else self.max_speech_tokens + 4
-
-    @property
-    def writes_blocks(self) -> bool:
-        """True for the T3 of Flash."""
-        return self.block_size > 0
-
-    @property
-    def mask_token(self) -> int:
-        """The entry of Flash's speech embeddings for a token that is not decided yet.
-
-        It comes after the vocabulary, so that the head cannot predict it.
-        """
-        return self.speech_tokens_dict_size
-
-    @property
-    def speech_embeddings(self) -> int:
-        """Rows of the table of speech embeddings."""
-        return self.speech_tokens_dict_size + (1 if self.writes_blocks else 0)
 
     @property
     def is_gpt2(self) -> bool:

@@ -81,7 +81,7 @@ def check_lengths(t3: T3, text_tokens: mx.array, cfg_weight: float, max_new_toke
     Raises:
         SettingError, TextError: see `DecodingEngine.join`.
     """
-    if t3.config.writes_blocks:
+    if t3.config.has_mask:
         raise SettingError("this T3 writes blocks of tokens, not one token at a time.")
     longest = t3.config.max_speech_tokens
     if not 1 <= max_new_tokens <= longest:

@@ -49,7 +49,7 @@ class T3(nn.Module, DecoderNetwork):
         self.tfmr = Backbone(config)
         self.cond_enc = T3CondEnc(config)
         self.text_emb = nn.Embedding(config.text_tokens_dict_size, width)
-        self.speech_emb = nn.Embedding(config.speech_embeddings, width)
+        self.speech_emb = nn.Embedding(config.speech_rows, width)
         if not config.is_gpt2:
             self.text_pos_emb = LearnedPositionEmbeddings(config.max_text_tokens + 2, width)
             self.speech_pos_emb = LearnedPositionEmbeddings(config.max_speech_tokens + 4, width)
