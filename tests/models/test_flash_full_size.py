@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -16,6 +18,9 @@ from mlx_chatterbox.models.flash.settings import FlashSampling
 from mlx_chatterbox.models.flash.writer import BlockWriter
 from mlx_chatterbox.models.t3.config import T3Config
 from mlx_chatterbox.models.t3.t3 import T3
+from mlx_chatterbox.parity.compare import compare
+from mlx_chatterbox.parity.mlx.backend import compute_with
+from mlx_chatterbox.parity.stages import FLASH_STAGES
 from tests.flash_reference import MASK, RUNS, recorded, reference, tensor
 
 pytestmark = pytest.mark.slow
@@ -105,6 +110,18 @@ def test_passes_over_blocks(t3, prefix, priors):
     cache.commit(16)
     assert_close(before, "flash/block1_shift")
     assert_close(writer.logits(before, passed("block1_tokens")), "flash/block1_logits")
+
+
+def test_the_stages_of_parity(t3):
+    """From the inputs of a dump to everything that it asks for."""
+    names = [name for stage in FLASH_STAGES for name in stage.inputs]
+    results = compute_with(SimpleNamespace(t3=t3), {name: reference()[name] for name in names})
+    comparison = compare(dict(reference()), results)
+    assert {row.output for row in comparison.rows} == {
+        "t3/cond_emb",
+        *(output.name for stage in FLASH_STAGES for output in stage.outputs),
+    }
+    assert comparison.holds, [row for row in comparison.rows if not row.holds]
 
 
 class RecordedDraws:
