@@ -23,6 +23,7 @@ from mlx_chatterbox.models.t3.requests import RowRequest
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.models.t3.t3 import T3
 from mlx_chatterbox.parity.numpy import flash
+from mlx_chatterbox.runtime import native
 
 from .small_flash import BLOCK, TEXTS, NumpyFlash, conditioning, request, small_flash
 
@@ -32,6 +33,15 @@ pytestmark = pytest.mark.numbers
 @pytest.fixture(scope="module")
 def t3():
     return small_flash()
+
+
+@pytest.fixture(params=["c", "mlx"])
+def maker(request, monkeypatch):
+    """What makes the passes."""
+    if request.param == "mlx":
+        monkeypatch.setattr(BlockWriter, "_in_c", lambda self: None)
+    elif not native.takes():
+        pytest.skip("nothing was compiled here, or it is not for this device")
 
 
 def written(t3: T3, one: FlashRequest) -> list[int]:
@@ -46,6 +56,7 @@ def relative(got, expected: np.ndarray) -> float:
 # --- Against NumPy -------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("maker")
 @pytest.mark.parametrize("text", TEXTS)
 def test_passes_over_blocks(t3, text):
     """A prefix, a block half decided, the block committed, and one after it that is shorter."""
@@ -90,6 +101,7 @@ CASES = {
 }
 
 
+@pytest.mark.usefixtures("maker")
 @pytest.mark.parametrize("case", CASES)
 def test_greedy_tokens(t3, case):
     settings, rules = CASES[case]
@@ -304,6 +316,7 @@ def test_noise_of_positions_has_its_size(t3):
     assert tokens(1e-3, True) == tokens(30.0, True) == tokens(1.0)
 
 
+@pytest.mark.usefixtures("maker")
 def test_sentences_of_different_lengths_share_passes(t3):
     """Each has the tokens that it has alone: what it sees is its own."""
     limits = [20, 37, 11]
@@ -319,6 +332,7 @@ def test_sentences_of_different_lengths_share_passes(t3):
         assert results[id(one)] == expected.tolist() == written(t3, one)
 
 
+@pytest.mark.usefixtures("maker")
 def test_sentences_that_take_turns_are_what_they_are_alone(t3):
     """To the bit, since each has a pass of its own."""
     requests = [request(t3, text, 20, key=mx.random.key(9), **DRAWN) for text in TEXTS]
@@ -337,6 +351,7 @@ def test_sentences_that_take_turns_are_what_they_are_alone(t3):
             assert np.array_equal(a.after, b.after)
 
 
+@pytest.mark.usefixtures("maker")
 def test_blocks_of_several_sizes_share_a_call(t3):
     requests = [request(t3, tokens=20, block_size=size) for size in (BLOCK, 5)]
     results: dict = {}

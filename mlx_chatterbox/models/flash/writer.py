@@ -11,14 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import mlx.core as mx
+import numpy as np
 
+from ...runtime import device
 from ..decoder.cache import KVCache
 from ..t3.t3 import T3
 from .cache import BlockCache, attends_to_blocks
+from .native_pass import MOST_BLOCK_ROWS, NativePass
 
 
 class BlockWriter:
     """A T3 of masked blocks.
+
+    Where there is compiled code for it, it is made for the weights that T3 has at the first pass.
 
     Args:
         t3: whose table of speech tokens has a mask (`T3Config.has_mask`).
@@ -26,6 +31,8 @@ class BlockWriter:
 
     def __init__(self, t3: T3):
         self.t3 = t3
+        self._native: NativePass | None = None
+        self._has_looked = False
 
     @property
     def vocabulary(self) -> int:
@@ -86,6 +93,9 @@ class BlockWriter:
         Returns:
             For each (n, T, C) after the final norm; n is 2 with guidance, else 1.
         """
+        in_c = self._in_c()
+        if in_c is not None and max(c.rows for c in caches) * width <= MOST_BLOCK_ROWS:
+            return self._run_in_c(in_c, blocks, caches)
         padded = [mx.pad(block, (0, width - block.shape[0])) for block in blocks]
         rows = [mx.broadcast_to(p, (c.rows, width)) for p, c in zip(padded, caches, strict=True)]
         embedded = self.t3.embed_speech(mx.concatenate(rows), 0)
@@ -97,6 +107,29 @@ class BlockWriter:
             parts.append(hidden[row : row + cache.rows, : block.shape[0]])
             row += cache.rows
         return parts
+
+    def _in_c(self) -> NativePass | None:
+        """The pass in C; None where there is none, on a GPU or of packed weights."""
+        if not device.on_cpu():
+            return None
+        if not self._has_looked:
+            self._native, self._has_looked = NativePass.of_blocks(self.t3), True
+        return self._native
+
+    def _run_in_c(
+        self, in_c: NativePass, blocks: Sequence[mx.array], caches: Sequence[BlockCache]
+    ) -> list[mx.array]:
+        """`run`, for as many sentences at a time as there may be rows."""
+        results: list[mx.array] = []
+        tokens = [np.array(block) for block in blocks]
+        first = rows = 0
+        for i, (block, cache) in enumerate(zip(tokens, caches, strict=True)):
+            own = len(block) * cache.rows
+            if rows + own > MOST_BLOCK_ROWS:
+                results += map(mx.array, in_c.run(tokens[first:i], caches[first:i]))
+                first, rows = i, 0
+            rows += own
+        return [*results, *map(mx.array, in_c.run(tokens[first:], caches[first:]))]
 
     def logits(self, before: mx.array, hidden: mx.array) -> mx.array:
         """Predict the positions of a block.
