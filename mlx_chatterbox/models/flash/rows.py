@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import CheckpointError
 from ...runtime import device
+from ...runtime.parallel import prefill_threads
 from ..decoder.cache import KVCache
 from .cache import BlockCache
 from .requests import BlockStep, FlashRequest
@@ -43,11 +44,14 @@ class BlockRow:
         self.width, self.passes, self.end = request.block_size, 0, ""
         self._sampling, self._draws = request.sampling, request.own_draws()
         self._log_prior = log_prior
-        conditioning = request.conditioning
-        if not isinstance(conditioning, KVCache):
-            conditioning = writer.t3.conditioning_cache(conditioning)
         is_guided = self._sampling.rows == 2
-        self._before, past = writer.prefill(conditioning, request.text_tokens, is_guided)
+        with prefill_threads(writer.t3.is_small):
+            conditioning = request.conditioning
+            if not isinstance(conditioning, KVCache):
+                conditioning = writer.t3.conditioning_cache(conditioning)
+            self._before, past = writer.prefill(conditioning, request.text_tokens, is_guided)
+            if device.on_cpu():
+                mx.eval(self._before, past.keys, past.values)
         self.cache = BlockCache(past)
         self._begin(0)
 
@@ -66,11 +70,6 @@ class BlockRow:
         while step < len(self._table) and not self._table[step]:
             step += 1
         return step
-
-    @property
-    def is_between_blocks(self) -> bool:
-        """True if no block has begun: here others may join and this may leave at no loss."""
-        return self._step == self._next(0) and not self._is_final
 
     @property
     def _looks_often(self) -> bool:
