@@ -344,8 +344,8 @@ _FLASH_SENTENCE = (
     "flash/text_tokens",
 )
 
-# What Flash has instead of the stages `t3` and `t3_greedy`; [with text, without]. Computed with them
-# is `t3/cond_emb`.
+# What Flash has instead of the stages `t3` and `t3_greedy`; [with text, without]. `t3/cond_emb` is
+# computed with them.
 FLASH_STAGES: tuple[Stage, ...] = (
     Stage(
         "flash",
