@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 
@@ -78,6 +79,26 @@ def test_passes_over_blocks(t3, text):
     cache.make_room_for(BLOCK)
     (hidden,) = writer.run([mx.array(second)], [cache], BLOCK)
     assert relative(writer.logits(before, hidden), network.predict([first, second])) < 1e-5
+
+
+@pytest.mark.parametrize("bits", [None, 8])
+def test_the_row_without_text_needs_its_start_token_alone(bits):
+    """All before it is zero, in keys and values as well, whatever the kind of the weights."""
+    t3 = small_flash()
+    if bits is not None:
+        nn.quantize(t3.tfmr, group_size=32, bits=bits)
+    text, voice = mx.array(TEXTS[0]), conditioning(t3)
+    hidden, past = BlockWriter(t3).prefill(t3.conditioning_cache(voice), text, True)
+    start = t3.embed_speech(mx.array([[t3.config.start_speech_token]]), 0)
+    before = mx.zeros((1, past.length - 1, start.shape[-1]))
+    expected, whole = t3.hidden_states(mx.concatenate([before, start], axis=1))
+    assert relative(hidden[1], np.array(expected[0, -1]).astype(np.float64)) < 1e-5
+    for own, all_of_it in ((past.keys, whole.keys), (past.values, whole.values)):
+        for layer, full in zip(own, all_of_it, strict=True):
+            assert not mx.any(full[:, :, :-1])
+            assert not mx.any(layer[1, :, :-1])
+            assert relative(layer[1, :, -1], np.array(full[0, :, -1]).astype(np.float64)) < 1e-5
+    assert len(written(t3, request(t3))) == 20
 
 
 @pytest.mark.parametrize("size", [BLOCK, 13])
