@@ -13,6 +13,8 @@ from mlx_chatterbox.models.decoder.llama import rotary_wavelengths
 from mlx_chatterbox.models.t3.config import T3Config
 from mlx_chatterbox.models.t3.t3 import T3
 from mlx_chatterbox.parity import stages
+from mlx_chatterbox.parity.commands import dump
+from mlx_chatterbox.parity.commands.unused import say_unused
 from mlx_chatterbox.parity.compare import compare
 from mlx_chatterbox.parity.errors import ParityError
 from mlx_chatterbox.parity.faults.fault import Patches
@@ -135,6 +137,17 @@ def test_inputs_that_are_refused(networks, inputs):
     refused(networks, inputs, "greedy/before", **{"greedy/before": before + 40})
     plain = T3(replace(networks.t3.config, has_mask=False))
     refused(SimpleNamespace(t3=plain), inputs, "checkpoint of Flash")
+
+
+@pytest.mark.parametrize(("backend", "taps"), [("mlx", False), ("mlx", True), ("numpy", False)])
+def test_dump_says_which_inputs_it_does_not_use(inputs, capsys, backend, taps):
+    arguments = SimpleNamespace(backend=backend, taps=taps)
+    say_unused(inputs, dump._table(arguments, False), "in.safetensors")
+    printed = capsys.readouterr().err
+    assert ("no stage of this model takes" in printed) == (backend != "mlx" or taps)
+    short = {name: value for name, value in inputs.items() if name != "flash/greedy/steps"}
+    say_unused(short, dump._table(SimpleNamespace(backend="mlx", taps=False), False), "in")
+    assert "in: flash_greedy is left out, since flash/greedy/steps" in capsys.readouterr().err
 
 
 def test_the_network_in_numpy_sees_whole_blocks():
