@@ -336,7 +336,53 @@ CHATTTS_STAGES: tuple[Stage, ...] = (
         ),
     ),
 )
-ALL_STAGES = (*STAGES, *CHATTTS_STAGES)
+
+_FLASH_SENTENCE = (
+    "flash/speaker_emb",
+    "flash/cond_prompt_tokens",
+    "flash/emotion",
+    "flash/text_tokens",
+)
+
+# What Flash has instead of the stages `t3` and `t3_greedy`; [with text, without]. `t3/cond_emb` is
+# computed with them.
+FLASH_STAGES: tuple[Stage, ...] = (
+    Stage(
+        "flash",
+        inputs=(
+            *_FLASH_SENTENCE,
+            "flash/block0_tokens",
+            "flash/block0_final_tokens",
+            "flash/block1_tokens",
+        ),
+        outputs=(
+            StageOutput("flash/prior", "(V,)"),
+            StageOutput("flash/prior_32", "(V,)"),
+            StageOutput("flash/prefix_shift", "(2, dim)"),
+            StageOutput("flash/block0_hidden", "(2, D, dim)"),
+            StageOutput("flash/block0_logits", "(2, D, V)"),
+            StageOutput("flash/block0_pmi_cond", "(D,)"),
+            StageOutput("flash/block0_pmi_uncond", "(D,)"),
+            StageOutput("flash/block0_pmi", "(D,)"),
+            StageOutput("flash/block1_shift", "(2, dim)"),
+            StageOutput("flash/block1_logits", "(2, D, V)"),
+        ),
+    ),
+    # Each step from the recorded tokens before it; `tokens` by a run from the beginning.
+    Stage(
+        "flash_greedy",
+        inputs=(*_FLASH_SENTENCE, "flash/greedy/before", "flash/greedy/steps"),
+        outputs=(
+            _tokens("flash/greedy/candidates", "(S, D)"),
+            StageOutput("flash/greedy/pmi", "(S, D)"),
+            _tokens("flash/greedy/tokens", "(m,)"),
+        ),
+    ),
+)
+ALL_STAGES = (*STAGES, *CHATTTS_STAGES, *FLASH_STAGES)
+
+FLASH_CFG_SCALE = 1.0
+FLASH_TIME_SHIFT = 0.1
 
 GREEDY_CFG_WEIGHT = 0.5
 GREEDY_REPETITION_PENALTY = 1.2

@@ -31,7 +31,7 @@ from ..errors import ParityError
 from ..taps.names import CHATTTS_TAPPED_STAGES, TAPPED_STAGES
 from ..taps.recording import CALLS, Tap
 from ..upstream.chattts_files import load_chattts
-from . import chattts
+from . import chattts, flash
 from .pipeline import pipeline
 from .taps import MLXRecorder, tapped
 
@@ -342,6 +342,8 @@ _STAGES: dict[str, Callable[..., Outputs]] = {
     "sinc_resample": _sinc_resample,
     "t3": _t3,
     "t3_greedy": _t3_greedy,
+    "flash": flash.blocks,
+    "flash_greedy": flash.greedy,
     "sampler": _sampler,
     "sampler_turbo": _sampler_turbo,
     "flow": _flow,

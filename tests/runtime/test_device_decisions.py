@@ -20,6 +20,7 @@ from mlx.utils import tree_map
 from mlx_chatterbox import ChatterboxTTS, ChatterboxTurboTTS, ChatterboxVC
 from mlx_chatterbox.chattts import Chat
 from mlx_chatterbox.models.decoder.native_step import NativeStep
+from mlx_chatterbox.models.flash import decoding as flash
 from mlx_chatterbox.nn import (
     activations,
     attention,
@@ -33,6 +34,7 @@ from mlx_chatterbox.nn.conv2d import Conv2d
 from mlx_chatterbox.nn.lstm import LSTM
 from mlx_chatterbox.runtime import device, native, parallel
 from mlx_chatterbox.train.tasks import vocoder
+from tests.models.small_flash import request, small_flash
 from tests.runtime.decisions import PACKAGE, decisions, is_whole_file, not_taken_both_ways, noted
 
 SHORT = {"max_new_tokens": 12, "n_cfm_timesteps": 2, "seed": 1}
@@ -206,6 +208,18 @@ def test_chattts_is_the_same_on_both_devices(speaking_chattts, taken):
     assert refined[True] == refined[False]
     for one, other in zip(ours, gpus, strict=True):
         assert np.corrcoef(one, other)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("in_c", [True, False])
+def test_flash_is_the_same_on_both_devices(taken, monkeypatch, in_c):
+    """Blocks that are looked at after each step, and once; of a network without close decisions."""
+    if not in_c:
+        monkeypatch.setattr(NativeStep, "of", classmethod(lambda cls, t3: None))
+    t3 = small_flash()
+    ours, gpus = both(
+        lambda: [np.concatenate(list(flash.decode(t3, request(t3, tokens=n)))) for n in (21, 8)]
+    )
+    assert [one.tolist() for one in ours] == [one.tolist() for one in gpus]
 
 
 @pytest.mark.parametrize("invariant", [False, True])

@@ -60,7 +60,7 @@ class PrefixMemory:
         # One object, replaced whole: another thread may ask for another voice meanwhile.
         prefixes = self._prefixes
         if prefixes is None or not prefixes.weights.are(weights):
-            self._prefixes = prefixes = _Prefixes(_KnownWeights(weights))
+            self._prefixes = prefixes = _Prefixes(KnownWeights(weights))
         cache = prefixes.get(voice)
         if cache is None:
             with prefill_threads(t3.is_small):
@@ -75,7 +75,7 @@ class PrefixMemory:
 class _Prefixes:
     """Prefixes that were computed from the same weights, the latest asked for last."""
 
-    def __init__(self, weights: _KnownWeights):
+    def __init__(self, weights: KnownWeights):
         self.weights, self.nbytes = weights, 0
         self._lock = Lock()
         self._caches: OrderedDict[tuple, KVCache] = OrderedDict()
@@ -101,7 +101,7 @@ def _nbytes(cache: KVCache) -> int:
     return sum(array.nbytes for array in (*cache.keys, *cache.values))
 
 
-class _KnownWeights:
+class KnownWeights:
     """Recognizes a model's weights as long as they are neither replaced nor changed in place.
 
     They are known as objects, by weak references: an array that takes the place of one that is

@@ -81,6 +81,8 @@ def check_lengths(t3: T3, text_tokens: mx.array, cfg_weight: float, max_new_toke
     Raises:
         SettingError, TextError: see `DecodingEngine.join`.
     """
+    if t3.config.has_mask:
+        raise SettingError("this T3 writes blocks of tokens, not one token at a time.")
     longest = t3.config.max_speech_tokens
     if not 1 <= max_new_tokens <= longest:
         raise SettingError(f"max_new_tokens must be from 1 to {longest}; got {max_new_tokens}.")
@@ -90,6 +92,15 @@ def check_lengths(t3: T3, text_tokens: mx.array, cfg_weight: float, max_new_toke
     if t3.config.is_gpt2:
         prompt = t3.config.speech_cond_prompt_len + 2
         room = t3.config.max_position_embeddings - prompt - max_new_tokens
+    check_text(t3, text_tokens, room)
+
+
+def check_text(t3: T3, text_tokens: mx.array, room: int) -> None:
+    """Check that a text has at most `room` tokens, and none outside the vocabulary.
+
+    Raises:
+        TextError: it is not so.
+    """
     if text_tokens.shape[0] > room:
         raise TextError(
             f"the text has {text_tokens.shape[0]} tokens, more than the {room} that the model can "

@@ -7,7 +7,8 @@
 * `many_rows.c`: prefill multiplies some hundred rows, and OpenBLAS's copies take up to a third of
   its time. Up to how many rows are computed here is measured once on a machine (`choice.py`);
   larger products are passed on.
-* `decoder.c`: called by `models/decoder/native_step.py`, a whole step of decoding.
+* `decoder.c`: called by `models/decoder/native_step.py`, a whole step of decoding, and by
+  `models/flash/native_pass.py`, a whole pass over blocks.
 * `estimator.c`: called by `models/s3gen/native_estimator.py`, the flow's estimator as a whole.
 * `conformer.c`: called by `models/s3gen/native_encoder.py`, the encoder's layers.
 * `attention.c`: called by `nn/attention.py`, where MLX has fused attention for GPUs alone.
@@ -46,7 +47,7 @@ FLAGS = ("-O3", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden")
 # The functions that the library exports.
 NAMES = (
     "add_harmonics", "attend_columns", "cblas_sgemm", "conform", "convolve", "convolve_depthwise",
-    "decode", "estimate", "lstm_layer", "spectrum", "interpose_sgemm", "take_rows",
+    "decode", "decode_blocks", "estimate", "lstm_layer", "spectrum", "interpose_sgemm", "take_rows",
 )  # fmt: skip
 
 _library: ctypes.CDLL | None = None

@@ -1,5 +1,5 @@
-/* One decoding step of a transformer: one position for each of a few rows, through all layers of a
- * Llama or a GPT-2.
+/* One decoding step of a transformer: one position for each of a few rows, or a block of positions
+ * for each of a few sentences, through all layers of a Llama or a GPT-2.
  */
 
 #include <stdatomic.h>
@@ -26,6 +26,7 @@ typedef struct {
     float eps;
     const int *slots;           /* of a row, where its new key and value go */
     const int *capacities;      /* of a row, the slots that it has */
+    const int *ends;            /* of a row of a block, where the slots that it sees end; or NULL */
     const float *cosine, *sine; /* (rows, depth / 2), or NULL */
     const Layer *layer;
     float *const *keys, *const *values; /* of the layer: of each row (heads, its capacity, depth) */
@@ -56,9 +57,11 @@ static Product product(const Step *job, int depth, const float *w, float *out, i
 /* A row's sums are added up in one order, whatever the number of rows: here in that of `few_rows.c`
  * or, where that is as quick for the two rows of a guided sentence, in that of `many_rows.c`, which
  * is quicker for more. That is a network whose rows come in pairs and whose weights are read from
- * memory, where a vector has as many lanes as a step has rows. A single row is slower there. */
+ * memory, where a vector has as many lanes as a step has rows. A single row is slower there. Blocks
+ * have many rows always. */
 enum { LARGE = 1 << 20 };
 static int in_order_of_many(const Step *job, int columns, int depth) {
+    if (job->ends) return 1;
     return LANES == MOST_ROWS && job->in_pairs && (size_t)columns * depth >= LARGE;
 }
 
@@ -94,17 +97,26 @@ static float dot(const float *a, const float *b, int count) {
     return sum;
 }
 
-/* One head of one row: the new position's key and value are put with the others, and its query
- * attends to them. */
+/* The key and value of one head of one row are put to their slot. */
+static void put_in_slot(void *context, int i) {
+    const Step *job = context;
+    const int depth = job->depth, row = i / job->heads;
+    const size_t start = (size_t)(i % job->heads) * job->capacities[row] + job->slots[row];
+    const size_t size = depth * sizeof(float);
+    memcpy(job->keys[row] + start * depth, job->new_keys + (size_t)i * depth, size);
+    memcpy(job->values[row] + start * depth, job->new_values + (size_t)i * depth, size);
+}
+
+/* One head of one row: the new position's key and value are put with the others, unless all of a
+ * block were before, and its query attends to them. */
 static void attend(void *context, int i) {
     const Step *job = context;
-    const int depth = job->depth, row = i / job->heads, count = job->slots[row] + 1;
+    const int depth = job->depth, row = i / job->heads;
+    const int count = job->ends ? job->ends[row] : job->slots[row] + 1;
     const size_t start = (size_t)(i % job->heads) * job->capacities[row] * depth;
-    float *keys = job->keys[row] + start, *values = job->values[row] + start;
+    const float *keys = job->keys[row] + start, *values = job->values[row] + start;
     float *scores = job->scores + (size_t)i * job->longest, *out = job->attended + (size_t)i * depth;
-    const size_t last = (size_t)(count - 1) * depth;
-    memcpy(keys + last, job->new_keys + (size_t)i * depth, depth * sizeof(float));
-    memcpy(values + last, job->new_values + (size_t)i * depth, depth * sizeof(float));
+    if (!job->ends) put_in_slot(context, i);
 
     const float *query = job->queries + (size_t)i * depth;
     const float scale = 1.0f / __builtin_sqrtf(depth);
@@ -179,6 +191,7 @@ static void run(Step *job) {
         rotate(job, job->queries + (size_t)row * inside, row);
         rotate(job, job->new_keys + (size_t)row * inside, row);
     }
+    if (job->ends) in_parallel(put_in_slot, job, rows * job->heads);
     in_parallel(attend, job, rows * job->heads);
     begin(job->x, rows, width, layer->out_bias, 0);
     Product out = product(job, inside, layer->out, job->x, width);
@@ -196,30 +209,25 @@ static void run(Step *job) {
     multiply(job, job->up, &down, 1);
 }
 
-/* x (rows, width), the embedded tokens, to result (rows, width) after the final norm. Each row has
- * keys and values of its own: `keys` and `values` (layers, rows) point to (heads, capacity, depth),
- * the capacity that `capacities` (rows) names. Its new ones go to the slot that `slots` (rows)
- * names, and it sees all before. `cosine` and `sine` (rows, depth / 2) are of the rotation, or
- * NULL. `in_pairs`: rows come in pairs mostly, as those of guided sentences; it decides in what order
- * sums are added up. At most MOST_ROWS rows. Returns 0, or 1 without memory. */
-EXPORTED int decode(const float *x, const float *cosine, const float *sine, const int *slots,
-                    const int *capacities, const Layer *layers, float *const *keys,
-                    float *const *values, const float *norm, const float *norm_bias,
-                    float *result, int layer_count, int rows, int width, int heads, int depth,
-                    int inner, int in_pairs, float eps) {
-    const size_t inside = (size_t)heads * depth, n = rows;
+/* Everything of `decode` and `decode_blocks`, whose arguments `job` holds but for these. */
+static int all_layers(Step job, const float *x, const Layer *layers, float *const *keys,
+                      float *const *values, const float *norm, const float *norm_bias,
+                      float *result, int layer_count) {
+    const int rows = job.rows, width = job.width, inner = job.inner;
+    const size_t inside = (size_t)job.heads * job.depth, n = rows;
     size_t most = width > inner ? width : inner;
     if (inside > most) most = inside;
     int longest = 0;
-    for (int row = 0; row < rows; row++)
-        if (slots[row] + 1 > longest) longest = slots[row] + 1;
-    longest = padded_depth(longest);
-    const size_t packed = packed_rows(rows) * padded_depth(most);
+    for (int row = 0; row < rows; row++) {
+        const int count = job.ends ? job.ends[row] : job.slots[row] + 1;
+        if (count > longest) longest = count;
+    }
+    job.longest = longest = padded_depth(longest);
+    /* Rows of blocks are packed by the products. */
+    const size_t packed = job.ends ? 0 : packed_rows(rows) * padded_depth(most);
     const size_t sizes[] = {n * width,  n * width,  packed,     n * inside, n * inside,
-                            n * inside, n * inside, n * inner,  n * inner,  n * heads * longest};
-    Step job = {.rows = rows, .width = width, .heads = heads, .depth = depth, .inner = inner,
-                .longest = longest, .in_pairs = in_pairs, .eps = eps, .slots = slots, .capacities = capacities,
-                .cosine = cosine, .sine = sine};
+                            n * inside, n * inside, n * inner,  n * inner,
+                            n * job.heads * longest};
     float **const scratches[] = {&job.x,        &job.normed,     &job.packed,   &job.queries,
                                  &job.new_keys, &job.new_values, &job.attended, &job.gates,
                                  &job.up,       &job.scores};
@@ -238,4 +246,37 @@ EXPORTED int decode(const float *x, const float *cosine, const float *sine, cons
     memcpy(result, job.normed, n * width * sizeof(float));
     free(scratch);
     return atomic_load(&failed);
+}
+
+/* x (rows, width), the embedded tokens, to result (rows, width) after the final norm. Each row has
+ * keys and values of its own: `keys` and `values` (layers, rows) point to (heads, capacity, depth),
+ * the capacity that `capacities` (rows) names. Its new ones go to the slot that `slots` (rows)
+ * names, and it sees all before. `cosine` and `sine` (rows, depth / 2) are of the rotation, or
+ * NULL. `in_pairs`: rows come in pairs mostly, as those of guided sentences; it decides in what order
+ * sums are added up. At most MOST_ROWS rows. Returns 0, or 1 without memory. */
+EXPORTED int decode(const float *x, const float *cosine, const float *sine, const int *slots,
+                    const int *capacities, const Layer *layers, float *const *keys,
+                    float *const *values, const float *norm, const float *norm_bias,
+                    float *result, int layer_count, int rows, int width, int heads, int depth,
+                    int inner, int in_pairs, float eps) {
+    const Step job = {.rows = rows, .width = width, .heads = heads, .depth = depth,
+                      .inner = inner, .in_pairs = in_pairs, .eps = eps, .slots = slots,
+                      .capacities = capacities, .cosine = cosine, .sine = sine};
+    return all_layers(job, x, layers, keys, values, norm, norm_bias, result, layer_count);
+}
+
+/* `decode` of blocks of positions: rows of one block share their keys and values, and each sees the
+ * slots before `ends` (rows), its own block among them. At most MOST_TOGETHER rows. Sums are added
+ * up in the order of `many_rows.c`, so that a row's result depends neither on their number nor on
+ * its place among them. */
+EXPORTED int decode_blocks(const float *x, const float *cosine, const float *sine,
+                           const int *slots, const int *ends, const int *capacities,
+                           const Layer *layers, float *const *keys, float *const *values,
+                           const float *norm, const float *norm_bias, float *result,
+                           int layer_count, int rows, int width, int heads, int depth, int inner,
+                           float eps) {
+    const Step job = {.rows = rows, .width = width, .heads = heads, .depth = depth,
+                      .inner = inner, .eps = eps, .slots = slots, .ends = ends,
+                      .capacities = capacities, .cosine = cosine, .sine = sine};
+    return all_layers(job, x, layers, keys, values, norm, norm_bias, result, layer_count);
 }

@@ -26,7 +26,7 @@ enum { WIDE = 4, TALL = 3 };
 enum { WIDE = 4, TALL = 2 };
 #endif
 /* Rows that are done at a time, and columns for which a block of them stays in the cache. */
-enum { ROWS = 240, STRIPE = 48 };
+enum { ROWS = MOST_TOGETHER, STRIPE = 48 };
 enum { UNROLLED = LINE / sizeof(float), MOST_DEEP = 256 };
 
 typedef struct {

@@ -13,7 +13,11 @@ int multiply_many_rows(int rows, int columns, int depth, float alpha, const floa
                        size_t x_stride, const float *w, size_t w_stride, float beta, float *out,
                        size_t out_stride);
 
-/* Several products of x (rows, depth), whose rows are copied once; at most MOST_ROWS. 0 as above. */
+/* Rows that `multiply_together` takes. */
+enum { MOST_TOGETHER = 240 };
+
+/* Several products of x (rows, depth), whose rows are copied once; at most MOST_TOGETHER. 0 as
+ * above. */
 int multiply_together(const float *x, const Product *products, int count);
 
 /* Whether a product of that size is worth it: OpenBLAS copies small weights within the cache, and adds

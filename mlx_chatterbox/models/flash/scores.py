@@ -1,0 +1,100 @@
+"""Tokens for the positions of a block, and scores by which positions are selected.
+
+A position's score is the pointwise mutual information of its token and what is known: how much
+likelier it is there than a token without text, the prior. Always float32, whatever the weights
+are: scores are differences of logarithms.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+_LOG_LEAST = math.log(1e-8)
+_TINY = 1e-10
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A step's tokens for the positions of a block; n is 2 with guidance, else 1.
+
+    Attributes:
+        guided: (T, V), what the tokens are drawn from; after guidance log probabilities that do
+            not sum to one, without it logits.
+        tokens: (T,) int32.
+        information: (n, T), that with text first.
+        scores: (T,), of both together.
+        log_prior: (V,), or (n, 1, V) if it was that of the block.
+    """
+
+    guided: mx.array
+    tokens: mx.array
+    information: mx.array
+    scores: mx.array
+    log_prior: mx.array
+
+
+def propose(
+    logits: mx.array,
+    log_prior: mx.array | None,
+    cfg_scale: float,
+    temperature: float,
+    noise: mx.array | None = None,
+) -> Proposal:
+    """Draw a token for every position of a block, and score it.
+
+    Args:
+        logits: (n, T, V), that with text first.
+        log_prior: of `Proposal`; None: the mean prediction of each row over its own positions.
+        noise: (T, V), Gumbel noise for a temperature over 0.
+    """
+    logits = logits.astype(mx.float32)
+    log_shares = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+    if log_prior is None:
+        log_prior = mx.log(mx.exp(log_shares).mean(axis=1, keepdims=True))
+    guided = logits[0]
+    if len(logits) == 2:
+        guided = log_shares[0] + cfg_scale * (log_shares[0] - log_shares[1])
+    drawn_from = guided
+    if temperature > 0:
+        if noise is None:
+            raise ValueError("a temperature over 0 needs noise.")
+        drawn_from = guided / temperature + noise
+    tokens = drawn_from.argmax(axis=-1).astype(mx.int32)
+    at = mx.broadcast_to(tokens[None, :, None], (*logits.shape[:2], 1))
+    own = mx.take_along_axis(log_shares, at, axis=-1)[..., 0]
+    if log_prior.ndim == 1:
+        usual = log_prior[tokens][None]
+    else:
+        usual = mx.take_along_axis(mx.broadcast_to(log_prior, logits.shape), at, axis=-1)[..., 0]
+    information = mx.maximum(own, _LOG_LEAST) - mx.maximum(usual, _LOG_LEAST)
+    scores = information[0]
+    if len(logits) == 2:
+        scores = (1.0 + cfg_scale) * information[0] - cfg_scale * information[1]
+    return Proposal(guided, tokens, information, scores, log_prior)
+
+
+def position_noise(uniform: mx.array) -> mx.array:
+    """Gumbel noise of numbers from 0 to 1, as upstream rounds it."""
+    return -mx.log(-mx.log(uniform + _TINY) + _TINY)
+
+
+def select(scores: mx.array, is_masked: mx.array, count: int) -> mx.array:
+    """Select the masked positions with the highest scores, of equal ones the first.
+
+    Args:
+        scores: (T,)
+        is_masked: (T,) bool.
+
+    Returns:
+        (T,) bool, true for `count` of them, or for all if there are fewer.
+    """
+    scores = mx.where(is_masked, scores, -mx.inf)
+    index = mx.arange(scores.shape[0])
+    # Counted, not sorted: no sort on a GPU promises the order of equal numbers.
+    is_before = (scores[None] > scores[:, None]) | (
+        (scores[None] == scores[:, None]) & (index[None] < index[:, None])
+    )
+    return is_masked & (is_before.sum(axis=-1) < count)

@@ -1,0 +1,117 @@
+"""Faults of Flash's blocks: decoding that is nearly right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import mlx.core as mx
+
+from mlx_chatterbox.models.flash import cache, rows, schedule, writer
+from mlx_chatterbox.nn.attention import mask_bias
+
+from ..mlx import flash as stage
+from .fault import Fault, Patches
+
+
+def _prior_of_the_next_position(patches: Patches) -> None:
+    def log_prior(self, block_size: int) -> mx.array:
+        config = self.t3.config
+        tokens = [config.start_speech_token] + [config.mask_token] * block_size
+        hidden, _ = self.t3.hidden_states(self.t3.embed_speech(mx.array([tokens]), 0))
+        return mx.log(mx.softmax(self.t3.predict(hidden[0, 1:]), axis=-1).mean(axis=0))
+
+    patches.set(writer.BlockWriter, "log_prior", log_prior)
+
+
+def _early_first(patches: Patches) -> None:
+    exact = schedule.reaching_quantile
+
+    def reversed_quantile(masked: int, step: int, steps: int, tau: float) -> int:
+        return exact(masked, steps - 1 - step, steps, tau)
+
+    patches.set(schedule, "reaching_quantile", reversed_quantile)
+    schedule.table.cache_clear()
+    patches.at_the_end(schedule.table.cache_clear)
+
+
+def _scores_without_guidance(patches: Patches) -> None:
+    for owner in (rows, stage):
+        exact = owner.propose
+
+        def propose(*args, exact=exact):
+            proposal = exact(*args)
+            return replace(proposal, scores=proposal.information[0])
+
+        patches.set(owner, "propose", propose)
+
+
+def _drafts_kept(patches: Patches) -> None:
+    exact = cache.BlockCache.attends_to_block
+
+    def attends_to_block(self, positions: int):
+        self.make_room_for(positions)
+        attends = exact(self, positions)
+        self.used += positions
+        return attends
+
+    _without_c(patches)
+    patches.set(cache.BlockCache, "attends_to_block", attends_to_block)
+    patches.set(cache.BlockCache, "commit", lambda self, positions: None)
+
+
+def _causal_blocks(patches: Patches) -> None:
+    exact = cache.attend
+
+    def attend(queries, keys, values, scale, bias):
+        length, extent = queries.shape[2], keys.shape[2]
+        last = int((bias == 0).sum())
+        ahead = mx.arange(extent)[None] > last - length + mx.arange(length)[:, None]
+        causal = mx.where(ahead, mask_bias(bias.dtype), 0.0).astype(bias.dtype)
+        return exact(queries, keys, values, scale, causal)
+
+    _without_c(patches)
+    patches.set(cache, "attend", attend)
+
+
+def _without_c(patches: Patches) -> None:
+    """Let MLX make the passes, in which the fault is."""
+    patches.set(writer.BlockWriter, "_in_c", lambda self: None)
+
+
+def _fault(name, what, stages, code) -> Fault:
+    return Fault(name, what, stages, "t3", code, variant="flash")
+
+
+_BOTH = ("flash", "flash_greedy")
+FAULTS = (
+    _fault(
+        "prior_of_the_next_position",
+        "the prior from each mask's own row instead of from the one before it",
+        _BOTH,
+        _prior_of_the_next_position,
+    ),
+    _fault(
+        "early_decoding_reversed",
+        "time shift that decides early positions first and none later",
+        ("flash_greedy",),
+        _early_first,
+    ),
+    _fault(
+        "scores_without_guidance",
+        "positions ranked by the row with text alone",
+        _BOTH,
+        _scores_without_guidance,
+    ),
+    _fault(
+        "drafts_kept",
+        "keys of a block's earlier passes left in the cache",
+        _BOTH,
+        _drafts_kept,
+    ),
+    _fault(
+        "causal_blocks",
+        "a position of a block that sees none after it",
+        _BOTH,
+        _causal_blocks,
+    ),
+)

@@ -1,0 +1,164 @@
+"""Stages of Flash: ours against NumPy, planted faults, and inputs that are refused."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mlx_chatterbox.models.decoder.llama import rotary_wavelengths
+from mlx_chatterbox.models.t3.config import T3Config
+from mlx_chatterbox.models.t3.t3 import T3
+from mlx_chatterbox.parity import stages
+from mlx_chatterbox.parity.commands import dump
+from mlx_chatterbox.parity.commands.unused import say_unused
+from mlx_chatterbox.parity.compare import compare
+from mlx_chatterbox.parity.errors import ParityError
+from mlx_chatterbox.parity.faults.fault import Patches
+from mlx_chatterbox.parity.faults.flash import FAULTS
+from mlx_chatterbox.parity.mlx.backend import compute_with
+from mlx_chatterbox.parity.numpy import flash, flash_network
+from tests.models.small_flash import BLOCK, TEXTS, NumpyFlash, small_flash
+
+pytestmark = pytest.mark.numbers
+# Blocks of the recorded run.
+LENGTHS = [16, 16, 5]
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return SimpleNamespace(t3=small_flash())
+
+
+@pytest.fixture(scope="module")
+def network(networks):
+    return NumpyFlash(networks.t3)
+
+
+@pytest.fixture(scope="module")
+def inputs(networks, network):
+    """A dump's inputs; the steps are those of NumPy."""
+    mask = networks.t3.config.mask_token
+    random = np.random.default_rng(4)
+    half, whole, next_half = (random.integers(0, mask, BLOCK) for _ in range(3))
+    half[::2] = next_half[1::3] = mask
+    _, steps = network.decode(LENGTHS, tau=stages.FLASH_TIME_SHIFT)
+    before = np.full((len(steps), LENGTHS[0]), -1)
+    for row, step in zip(before, steps, strict=True):
+        row[: len(step.before)] = step.before
+    return {
+        "flash/speaker_emb": np.full((1, 256), 1 / 16, np.float32),
+        "flash/cond_prompt_tokens": np.arange(20),
+        "flash/emotion": np.array([0.5], np.float32),
+        "flash/text_tokens": np.array(TEXTS[0]),
+        "flash/block0_tokens": half,
+        "flash/block0_final_tokens": whole,
+        "flash/block1_tokens": next_half,
+        "flash/greedy/before": before,
+        "flash/greedy/steps": np.array([[step.block, step.number] for step in steps]),
+    }
+
+
+@pytest.fixture(scope="module")
+def expected(networks, network, inputs):
+    """The same from NumPy."""
+    half, whole, next_half = (
+        inputs[f"flash/{name}"]
+        for name in ("block0_tokens", "block0_final_tokens", "block1_tokens")
+    )
+    prior, logits = network.prior(), network.predict([half])
+    tokens = flash.guided(logits, 1.0).argmax(axis=-1)
+    with_text, without = (flash.pmi(row, tokens, prior) for row in logits)
+    greedy, steps = network.decode(LENGTHS, tau=stages.FLASH_TIME_SHIFT)
+    shape = inputs["flash/greedy/before"].shape
+    candidates, scores = np.full(shape, -1), np.zeros(shape)
+    for i, step in enumerate(steps):
+        candidates[i, : len(step.before)] = step.candidates
+        scores[i, : len(step.before)] = step.scores
+    results = {
+        "flash/prior": prior,
+        "flash/prior_32": network.prior(32),
+        "flash/block0_logits": logits,
+        "flash/block0_pmi_cond": with_text,
+        "flash/block0_pmi_uncond": without,
+        "flash/block0_pmi": 2 * with_text - without,
+        "flash/block1_logits": network.predict([whole, next_half]),
+        "flash/greedy/pmi": scores,
+    }
+    results = {name: value.astype(np.float32) for name, value in results.items()}
+    integers = {"flash/greedy/candidates": candidates, "flash/greedy/tokens": greedy}
+    return results | {name: value.astype(np.int32) for name, value in integers.items()}
+
+
+def test_every_output_is_numpys(networks, network, inputs, expected):
+    results = compute_with(networks, inputs)
+    outputs = {output.name for stage in stages.FLASH_STAGES for output in stage.outputs}
+    assert set(results) == outputs | {"t3/cond_emb"}
+    comparison = compare(expected, results)
+    assert len(comparison.rows) == len(expected)
+    assert comparison.holds, [row for row in comparison.rows if not row.holds]
+    # What the logits follow from.
+    head = network.weights["speech_head.weight"].T
+    first = results["flash/prefix_shift"].astype(np.float64) @ head
+    assert np.abs(first - results["flash/block0_logits"][:, 0]).max() < 1e-3
+    hidden = results["flash/block0_hidden"][:, :-1].astype(np.float64) @ head
+    assert np.abs(hidden - results["flash/block0_logits"][:, 1:]).max() < 1e-3
+    first = results["flash/block1_shift"].astype(np.float64) @ head
+    assert np.abs(first - results["flash/block1_logits"][:, 0]).max() < 1e-3
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_planted_faults_show(networks, inputs, expected, fault):
+    with ExitStack() as stack:
+        fault.code(Patches(stack))
+        comparison = compare(expected, compute_with(networks, inputs))
+    wrong = {row.stage for row in comparison.rows if not row.holds}
+    assert wrong == set(fault.stages)
+    assert compare(expected, compute_with(networks, inputs)).holds
+
+
+def refused(networks, inputs, match: str, **changes) -> None:
+    changed = {f"flash/{name}": np.array(value) for name, value in changes.items()}
+    with pytest.raises(ParityError, match=match):
+        compute_with(networks, {**inputs, **changed})
+
+
+def test_inputs_that_are_refused(networks, inputs):
+    refused(networks, inputs, "block0_tokens", block0_tokens=[54] * 8)
+    refused(networks, inputs, "block1_tokens", block1_tokens=np.zeros((2, 8), np.int32))
+    refused(networks, inputs, "block1_tokens", block1_tokens=np.zeros(0, np.int32))
+    refused(networks, inputs, "text_tokens", text_tokens=[38, 40, 0])
+    steps, before = inputs["flash/greedy/steps"], inputs["flash/greedy/before"]
+    refused(networks, inputs, "shapes", **{"greedy/steps": steps[1:]})
+    refused(networks, inputs, "block to block", **{"greedy/steps": steps[::-1]})
+    refused(networks, inputs, "greedy/before", **{"greedy/before": before + 40})
+    plain = T3(replace(networks.t3.config, has_mask=False))
+    refused(SimpleNamespace(t3=plain), inputs, "checkpoint of Flash")
+
+
+@pytest.mark.parametrize(("backend", "taps"), [("mlx", False), ("mlx", True), ("numpy", False)])
+def test_dump_says_which_inputs_it_does_not_use(inputs, capsys, backend, taps):
+    arguments = SimpleNamespace(backend=backend, taps=taps)
+    say_unused(inputs, dump._table(arguments, False), "in.safetensors")
+    printed = capsys.readouterr().err
+    assert ("no stage of this model takes" in printed) == (backend != "mlx" or taps)
+    short = {name: value for name, value in inputs.items() if name != "flash/greedy/steps"}
+    say_unused(short, dump._table(SimpleNamespace(backend="mlx", taps=False), False), "in")
+    assert "in: flash_greedy is left out, since flash/greedy/steps" in capsys.readouterr().err
+
+
+def test_the_network_in_numpy_sees_whole_blocks():
+    seen = flash_network.block_seen(2, [3, 1])
+    assert seen.astype(int).tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 1, 1, 0],
+        [1, 1, 1, 1, 1, 0],
+        [1, 1, 1, 1, 1, 0],
+        [1, 1, 1, 1, 1, 1],
+    ]
+    frequencies = flash_network.frequencies(64, flash_network.FlashSizes())
+    assert np.allclose(1 / frequencies, np.array(rotary_wavelengths(T3Config())), rtol=1e-5)
