@@ -43,7 +43,7 @@ class InvarianceCase:
 def cases() -> list[InvarianceCase]:
     """List the networks: each kind, in the precisions that are used on this device."""
     precisions = ["float32", "8bit"] if device.on_cpu() else ["float32", "float16", "8bit"]
-    pairs = [(variant, "float32") for variant in ("english", "nano", "chattts")]
+    pairs = [(variant, "float32") for variant in ("english", "nano", "flash", "chattts")]
     pairs += [("english", precision) for precision in precisions[1:]]
     return [InvarianceCase(*pair) for pair in pairs]
 

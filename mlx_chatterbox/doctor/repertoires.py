@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .chattts_repertoire import ChatTTSRepertoire
+from .flash_repertoire import FlashRepertoire
 from .repertoire import Repertoire
 from .small_chattts import small_chattts
 from .small_t3 import SIZES, small_t3
@@ -23,4 +24,6 @@ def small_repertoire(
     """
     if name == "chattts":
         return ChatTTSRepertoire(small_chattts(precision, network_seed), **how)
+    if name == "flash":
+        return FlashRepertoire(small_t3(name, precision, network_seed), **how)
     return T3Repertoire(small_t3(name, precision, network_seed), **how)

@@ -23,6 +23,7 @@ SIZES = {
     "multilingual": (1, 3, 320),
     "turbo": (2, 2, 512),
     "nano": (1, 3, 768),
+    "flash": (2, 2, 192),
 }
 MAX_TEXT_TOKENS = 900
 # Logits spread so that a few hundred tokens are likely, and the stop token's so much further that

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import mlx.core as mx
 
-from mlx_chatterbox.models.flash import cache, rows, schedule, writer
+from mlx_chatterbox.models.flash import cache, schedule, steppers, writer
 from mlx_chatterbox.nn.attention import mask_bias
 
 from ..mlx import flash as stage
@@ -35,7 +35,7 @@ def _early_first(patches: Patches) -> None:
 
 
 def _scores_without_guidance(patches: Patches) -> None:
-    for owner in (rows, stage):
+    for owner in (steppers, stage):
         exact = owner.propose
 
         def propose(*args, exact=exact):

@@ -13,11 +13,11 @@ from mlx_chatterbox.errors import CheckpointError, SettingError, TextError
 from mlx_chatterbox.models.decoder.engine import DecodingEngine
 from mlx_chatterbox.models.flash.cache import BlockCache
 from mlx_chatterbox.models.flash.decoding import decode, decode_together
-from mlx_chatterbox.models.flash.draws import KeyedDraws
+from mlx_chatterbox.models.flash.draws import KeyedDraws, keys_of
 from mlx_chatterbox.models.flash.prior import PriorMemory
 from mlx_chatterbox.models.flash.requests import FlashRequest, token_limit
-from mlx_chatterbox.models.flash.rows import BlockRow
 from mlx_chatterbox.models.flash.scores import position_noise, propose, select
+from mlx_chatterbox.models.flash.steppers import BlocksStepper
 from mlx_chatterbox.models.flash.writer import BlockWriter
 from mlx_chatterbox.models.t3.config import T3Config
 from mlx_chatterbox.models.t3.requests import RowRequest
@@ -244,13 +244,13 @@ def test_looking_once_a_block_changes_nothing(t3, early_stop, monkeypatch):
         ]
 
     often = both()
-    monkeypatch.setattr(BlockRow, "_looks_often", property(lambda row: False))
+    monkeypatch.setattr(BlocksStepper, "looks_often", lambda stepper, row: False)
     assert both() == often
 
 
 def test_limits(t3):
     assert [token_limit(n) for n in (2, 50, 51)] == [300, 300, 306]
-    assert request(t3, tokens=None).limit == 300
+    assert request(t3, tokens=None).max_new_tokens == 300
     for count in (1, BLOCK, BLOCK + 1):
         assert len(written(t3, request(t3, tokens=count))) == count
     row = None
@@ -260,7 +260,12 @@ def test_limits(t3):
     # The table's steps, and one more for each block but the last.
     steps: list = []
     written(t3, request(t3, tokens=2 * BLOCK + 3, on_step=steps.append))
-    assert row.passes == len(steps) + 2
+    engine, passes = DecodingEngine(t3), 0
+    engine.join(request(t3, tokens=2 * BLOCK + 3))
+    while not engine.is_idle:
+        engine.step()
+        passes += 1
+    assert passes == len(steps) + 2
 
 
 def test_a_callback_ends_a_sentence(t3):
@@ -293,7 +298,7 @@ def test_the_same_seed_gives_the_same_tokens(t3):
 
 
 def test_draws_of_a_position_do_not_depend_on_others():
-    draws = KeyedDraws(mx.random.key(4))
+    draws = KeyedDraws(keys_of(mx.random.key(4), 3, 3))
     noise, places = np.array(draws.tokens(2, 1, 8, 30)), np.array(draws.positions(2, 1, 8))
     assert np.array_equal(np.array(draws.tokens(2, 1, 5, 30)), noise[:5])
     assert np.array_equal(np.array(draws.positions(2, 1, 5)), places[:5])
@@ -361,7 +366,7 @@ def test_sentences_that_take_turns_are_what_they_are_alone(t3):
     watched = [
         replace(one, on_step=own.append) for one, own in zip(requests, together, strict=True)
     ]
-    for _ in decode_together(t3, watched, sentences=1):
+    for _ in decode_together(t3, watched, mode="invariant"):
         pass
     for one, own in zip(requests, together, strict=True):
         alone: list = []
@@ -378,7 +383,7 @@ def test_blocks_of_several_sizes_share_a_call(t3):
     results: dict = {}
     for finished in decode_together(t3, requests):
         for row, tokens in finished:
-            results.setdefault(row.width, []).extend(tokens)
+            results.setdefault(row.request.block_size, []).extend(tokens)
     assert results[BLOCK] == written(t3, request(t3))
     expected, _ = NumpyFlash(t3).decode([5] * 4)
     assert results[5] == expected.tolist()
@@ -435,8 +440,8 @@ def test_requests_that_are_refused(t3):
     for size in (0, -1, 4000):
         with pytest.raises(SettingError, match="block_size"):
             written(t3, request(t3, block_size=size))
-    with pytest.raises(SettingError, match="sentences"):
-        list(decode_together(t3, [request(t3)], sentences=0))
+    with pytest.raises(SettingError, match="mode"):
+        list(decode_together(t3, [request(t3)], mode="slow"))
     with pytest.raises(TextError, match="split it"):
         written(t3, request(t3, [38] + [1] * 80))
     with pytest.raises(TextError, match="vocabulary"):

@@ -163,7 +163,7 @@ def run_like(tag: str, t3: T3, voice: mx.array, steps: list[BlockStep], **change
 def test_runs(tag, t3, voice, priors):
     steps: list[BlockStep] = []
     network, request = run_like(tag, t3, voice, steps)
-    tokens = [token for block in decode(network, request, priors) for token in block]
+    tokens = [token for block in decode(network, request) for token in block]
     assert tokens == recorded(tag, "tokens").tolist()
     assert [[step.block, step.step] for step in steps] == recorded(tag, "steps").tolist()
     if tag not in ("greedy", "noise", "stop"):
@@ -178,7 +178,7 @@ def test_runs(tag, t3, voice, priors):
 
 def test_a_stop_token_waits_for_what_is_before_it(t3, voice, priors):
     network, request = run_like("stop", t3, voice, [], upstream_exact=False)
-    tokens = [token for block in decode(network, request, priors) for token in block]
+    tokens = [token for block in decode(network, request) for token in block]
     lost = recorded("stop", "tokens")
     assert MASK in lost
     assert MASK not in tokens
@@ -193,9 +193,9 @@ def test_sentences_in_one_pass_are_what_they_are_alone(t3, voice, priors):
     short = FlashRequest(
         mx.array([255, 30, 31, 32, 0]), voice, request.sampling, request.max_new_tokens
     )
-    alone = [token for block in decode(t3, short, priors) for token in block]
+    alone = [token for block in decode(t3, short) for token in block]
     results: dict[int, list[int]] = {}
-    for finished in decode_together(t3, [request, short], priors):
+    for finished in decode_together(t3, [request, short]):
         for row, tokens in finished:
             results.setdefault(id(row.request), []).extend(tokens)
     assert results[id(request)] == recorded("no_early", "tokens").tolist()

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.numbers
 
 # Who makes a step: this package's C where it is in use, MLX alone, MLX as on a GPU.
 STEPS = ("c", "mlx", "gpu")
-AS_GPU = ("english", "nano", "chattts")
+AS_GPU = ("english", "nano", "flash", "chattts")
 # These catch most faults; the others come after them.
 GOOD_SEEDS = (12, 15, 20)
 # Of logits in the engine's mode `fast`, whose spread is 3.

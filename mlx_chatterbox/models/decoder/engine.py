@@ -23,7 +23,7 @@ from .native_stepper import NativeStepper
 from .network import DecoderNetwork
 from .queued_steppers import ApartStepper, SharedStepper
 from .rows import DecodingRequest, Progress, Row
-from .steppers import Stepper
+from .steppers import Stepper, Written
 
 MODES = ("fast", "invariant")
 
@@ -98,8 +98,7 @@ class DecodingEngine:
         """
         network = request.network(self._network)
         request.check(network)
-        most = request.prompt_slots + request.max_new_tokens
-        need = rounded_capacity(most) * (2 if request.weight(network) > 0 else 1)
+        need = rounded_capacity(request.most_slots) * (2 if request.weight(network) > 0 else 1)
         if self._positions is not None and need > self._positions:
             raise SettingError(
                 f"a row of up to {request.max_new_tokens} tokens needs {need} positions, and the "
@@ -108,8 +107,7 @@ class DecodingEngine:
         compute_in_this_thread()
         # Evaluated here: another thread than their maker may not.
         mx.eval(request.arrays())
-        key = mx.random.key(0) if request.key is None else request.key
-        keys = network.sampler.keys(key, request.max_new_tokens)
+        keys = request.keys(network)
         with self._changing:
             row = Row(request, network, self._joined, keys)
             self._joined += 1
@@ -191,14 +189,13 @@ class DecodingEngine:
         self._begin_rows()
         self._make_room()
         for number, stepper in self._steppers.items():
-            ahead = 1 if stepper.is_queued else 0
             due = [
                 row.progress
                 for row in self._running
                 if id(row.network) == number
                 and row.progress is not None
                 and row.progress.has_more
-                and row.progress.drawn - row.progress.read <= ahead
+                and stepper.may_advance(row.progress)
             ]
             if due:
                 stepper.advance(due)
@@ -216,11 +213,12 @@ class DecodingEngine:
         for number in [number for number in self._steppers if number not in used]:
             del self._steppers[number]
 
-    def _stepper(self, network: DecoderNetwork) -> Stepper:
-        """That of a network, for this device."""
-        number = id(network)
+    def _stepper(self, row: Row) -> Stepper:
+        """That of a row's network, for this device."""
+        number = id(row.network)
         if number not in self._steppers:
-            self._steppers[number] = stepper_of(network, self._mode, self._width)
+            own = row.request.stepper(row.network, self._mode)
+            self._steppers[number] = own or stepper_of(row.network, self._mode, self._width)
         return self._steppers[number]
 
     def _begin_rows(self) -> None:
@@ -241,7 +239,7 @@ class DecodingEngine:
             try:
                 row.progress = progress = Progress(row)
                 logits, hidden, past = prefill(row.network, row.request)
-                self._stepper(row.network).join(progress, logits, hidden, past)
+                self._stepper(row).join(progress, logits, hidden, past)
             except Exception as error:
                 self._fail(row, error)
             except BaseException:  # Ctrl-C
@@ -266,7 +264,7 @@ class DecodingEngine:
         """Slots that are allocated once all rows, and one that joins, have made one more step."""
         slots = 0
         if joining is not None:
-            self._stepper(joining.network)
+            self._stepper(joining)
         for number, stepper in self._steppers.items():
             rows = [row for row in self._running if id(row.network) == number]
             running = [row.progress for row in rows if row.progress is not None]
@@ -274,7 +272,8 @@ class DecodingEngine:
             if joining is not None and id(joining.network) == number:
                 request = joining.request
                 count = 2 if request.weight(joining.network) > 0 else 1
-                added = (count, request.prompt_slots + len(joining.tokens))
+                most = request.prompt_slots + len(joining.tokens) + request.step_slots
+                added = (count, most)
             slots += stepper.slots_after_step(running, added)
         return slots
 
@@ -291,33 +290,38 @@ class DecodingEngine:
             self._waiting.sort(key=lambda one: one.number)
 
     def _deliver(self) -> list[tuple[Row, Any]]:
-        """Read the oldest unread token of each running row, and hand it out."""
-        delivered = []
+        """Read the tokens of each running row that can be read, and hand them out in order."""
+        delivered: list[tuple[Row, Any]] = []
         for number, stepper in list(self._steppers.items()):
-            readable = {
-                row: row.progress
+            left = {
+                row: stepper.readable(row.progress)
                 for row in self._running
-                if id(row.network) == number
-                and row.progress is not None
-                and row.progress.drawn > row.progress.read
+                if id(row.network) == number and row.progress is not None
             }
-            written = stepper.read(list(readable.values()))
-            for (row, progress), one in zip(readable.items(), written, strict=True):
-                index = progress.read
-                progress.read += 1
-                if row.error is not None or one.token is None:
-                    self._fail(row, row.error or CheckpointError(_NOT_A_NUMBER))
-                elif index < len(row.tokens):
-                    continue  # delivered before it was interrupted
-                elif row.network.sampler.ends(one.token, index):
-                    self._drop([row], "stop")
-                else:
-                    row.tokens.append(one.token)
-                    if one.hidden is not None:
-                        row.hidden.append(one.hidden)
-                    delivered.append((row, one.token))
-                    self._tell(row, one.token)
+            while left := {row: n for row, n in left.items() if n and row.progress is not None}:
+                progresses = [row.progress for row in left if row.progress is not None]
+                for row, one in zip(left, stepper.read(progresses), strict=True):
+                    left[row] -= 1
+                    self._take(row, one, delivered)
         return delivered
+
+    def _take(self, row: Row, one: Written, delivered: list[tuple[Row, Any]]) -> None:
+        """Take a token that was read, and hand it out unless that was done before."""
+        assert row.progress is not None  # `_deliver`
+        index = row.progress.read
+        row.progress.read += 1
+        if row.error is not None or one.token is None:
+            self._fail(row, row.error or CheckpointError(_NOT_A_NUMBER))
+        elif index < len(row.tokens):
+            return  # delivered before it was interrupted
+        elif row.network.sampler.ends(one.token, index):
+            self._drop([row], "stop")
+        else:
+            row.tokens.append(one.token)
+            if one.hidden is not None:
+                row.hidden.append(one.hidden)
+            delivered.append((row, one.token))
+            self._tell(row, one.token)
 
     def _tell(self, row: Row, token: Any) -> None:
         """Call a row's `on_token`, and end the row if it is to end."""

@@ -169,8 +169,8 @@ class SharedStepper(_QueuedStepper):
         count, most = joining
         for row in rows:
             count += row.rows
-            most = max(most, *(self._cache.used[place] for place in self._places[row]))
-        return count * rounded_capacity(most + 1)
+            most = max(most, *(self._cache.used[place] + 1 for place in self._places[row]))
+        return count * rounded_capacity(most)
 
     def advance(self, rows: Sequence[Progress]) -> None:
         cache = self._cache

@@ -16,6 +16,7 @@ from .sampler import Token
 
 if TYPE_CHECKING:
     from .network import DecoderNetwork
+    from .steppers import Stepper
 
 
 class DecodingRequest(ABC):
@@ -64,6 +65,29 @@ class DecodingRequest(ABC):
     @abstractmethod
     def prompt_slots(self) -> int:
         """The most positions that come before the first token that is drawn."""
+
+    @property
+    def step_slots(self) -> int:
+        """The most positions that a step writes."""
+        return 1
+
+    @property
+    def most_slots(self) -> int:
+        """The most positions of the whole row."""
+        return self.prompt_slots + self.max_new_tokens
+
+    def keys(self, network: DecoderNetwork) -> np.ndarray:
+        """Random keys of all draws, (limit, 2) or (limit, W, 2) uint32, or as its stepper has."""
+        key = mx.random.key(0) if self.key is None else self.key
+        return network.sampler.keys(key, self.max_new_tokens)
+
+    def stepper(self, network: DecoderNetwork, mode: str) -> Stepper | None:
+        """Make what steps the rows of its network where that is not one token at a time.
+
+        Args:
+            mode: see `DecodingEngine`.
+        """
+        return None
 
     @abstractmethod
     def arrays(self) -> list:

@@ -48,7 +48,7 @@ class Stepper(ABC):
         is_queued: True if `advance` queues a step, whose tokens are read after the next is queued.
     """
 
-    is_queued: bool
+    is_queued = False
 
     def __init__(self, network: DecoderNetwork):
         self._network, self._sampler = network, network.sampler
@@ -71,6 +71,14 @@ class Stepper(ABC):
     def advance(self, rows: Sequence[Progress]) -> None:
         """Draw one more token for each of some rows."""
 
+    def may_advance(self, row: Progress) -> bool:
+        """Tell whether a row that has more to draw can do so before more of it is read."""
+        return row.drawn - row.read <= (1 if self.is_queued else 0)
+
+    def readable(self, row: Progress) -> int:
+        """The number of a row's tokens that can be read now."""
+        return min(1, row.drawn - row.read)
+
     @abstractmethod
     def read(self, rows: Sequence[Progress]) -> list[Written]:
         """The oldest of each row that was not read."""
@@ -85,7 +93,7 @@ class Stepper(ABC):
         """Slots that are allocated, in all product rows, once some rows have made one more step.
 
         Args:
-            joining: product rows of one more sentence, and slots that it comes with.
+            joining: product rows of one more sentence, and its slots after its first step.
         """
 
     def _together(self, rows: Sequence[Progress]) -> dict[Hashable, list[int]]:
@@ -122,7 +130,7 @@ def own_slots(caches: Sequence[RowCache], joining: tuple[int, int]) -> int:
     """`Stepper.slots_after_step` where each cache has slots of its own."""
     rows, slots = joining
     own = sum(cache.rows * rounded_capacity(cache.used + 1) for cache in caches)
-    return own + rows * rounded_capacity(slots + 1)
+    return own + rows * rounded_capacity(slots)
 
 
 def groups_of(rows: Sequence[Progress], most: int) -> list[list[Progress]]:

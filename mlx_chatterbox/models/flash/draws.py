@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 import mlx.core as mx
+import numpy as np
 
 from ..decoder.sampling import gumbel_noise
+
+# What is drawn at a step.
+TOKENS, POSITIONS = 0, 1
 
 
 class Draws(Protocol):
@@ -20,34 +24,51 @@ class Draws(Protocol):
 
 
 class KeyedDraws:
-    """Draws of a key.
+    """Draws of keys, one for each block, step and kind (`keys_of`)."""
 
-    Each block, step and position has a key of its own, derived from its number. So what a position
-    draws does not depend on how many others, steps and blocks there are.
-    """
-
-    def __init__(self, key: mx.array):
-        self._key = key
+    def __init__(self, keys: np.ndarray):
+        self._keys = keys
 
     def tokens(self, block: int, step: int, positions: int, vocabulary: int) -> mx.array:
         """See `Draws.tokens`."""
-        return gumbel_noise(self._keys(block, step, 0, positions), vocabulary)
+        return token_noise(mx.array(self._keys[block, step, TOKENS]), positions, vocabulary)
 
     def positions(self, block: int, step: int, positions: int) -> mx.array:
         """See `Draws.positions`."""
-        keys = self._keys(block, step, 1, positions)
-        return mx.vmap(lambda key: mx.random.uniform(key=key))(keys)
-
-    def _keys(self, block: int, step: int, kind: int, positions: int) -> mx.array:
-        """A key for each position, (positions, 2)."""
-        key = self._key
-        for number in (block, step, kind):
-            # A split mixes it; numbers beside each other would else be keys beside each other.
-            key = mx.random.split(_numbered(key, mx.array(number)), 1)[0]
-        return _numbered(key, mx.arange(positions))
+        return position_draws(mx.array(self._keys[block, step, POSITIONS]), positions)
 
 
-def _numbered(key: mx.array, numbers: mx.array) -> mx.array:
-    """Keys (..., 2) for numbers (...)."""
-    second = key[1] ^ numbers.astype(mx.uint32)
-    return mx.stack([mx.broadcast_to(key[0], second.shape), second], axis=-1)
+def keys_of(key: mx.array, blocks: int, steps: int) -> np.ndarray:
+    """Keys of so many steps of so many blocks, (blocks, steps, 2, 2) uint32.
+
+    Each is derived from the numbers of its block, its step and its kind, so that it does not
+    depend on how many others there are.
+    """
+    keys = key
+    for count in (blocks, steps, 2):
+        numbered = _numbered(keys[..., None, :], mx.arange(count))
+        # A split mixes it; numbers beside each other would else be keys beside each other.
+        mixed = mx.vmap(lambda one: mx.random.split(one, 1)[0])(numbered.reshape(-1, 2))
+        keys = mixed.reshape(numbered.shape)
+    return np.array(keys)
+
+
+def token_noise(keys: mx.array, positions: int, vocabulary: int) -> mx.array:
+    """Gumbel noise (..., positions, vocabulary) of keys (..., 2).
+
+    A position draws from a key of its own, whatever the number of the others.
+    """
+    return gumbel_noise(_numbered(keys[..., None, :], mx.arange(positions)), vocabulary)
+
+
+def position_draws(keys: mx.array, positions: int) -> mx.array:
+    """Numbers from 0 to 1, (..., positions), of keys (..., 2); see `token_noise`."""
+    own = _numbered(keys[..., None, :], mx.arange(positions))
+    drawn = mx.vmap(lambda key: mx.random.uniform(key=key))(own.reshape(-1, 2))
+    return drawn.reshape(own.shape[:-1])
+
+
+def _numbered(keys: mx.array, numbers: mx.array) -> mx.array:
+    """Keys (..., n, 2) of keys (..., 1, 2) and numbers (n,)."""
+    second = keys[..., 1] ^ numbers.astype(mx.uint32)
+    return mx.stack([mx.broadcast_to(keys[..., 0], second.shape), second], axis=-1)

@@ -10,6 +10,7 @@ from ...runtime import device
 from ...runtime.parallel import prefill_threads
 from ..decoder.aliases import evaluated_weights
 from ..t3.prefix import KnownWeights
+from ..t3.t3 import T3
 from .writer import BlockWriter
 
 
@@ -37,3 +38,10 @@ class PriorMemory:
                     mx.eval(prior)
                 self._priors[asked] = prior
             return self._priors[asked]
+
+
+def prior_memory(t3: T3) -> PriorMemory:
+    """That of a network."""
+    if t3.block_priors is None:
+        t3.block_priors = PriorMemory()
+    return t3.block_priors

@@ -10,10 +10,16 @@ import numpy as np
 
 from ...errors import SettingError
 from ..decoder.cache import KVCache
+from ..decoder.network import DecoderNetwork
+from ..decoder.rows import DecodingRequest
+from ..decoder.steppers import Stepper
 from ..t3.requests import check_text
 from ..t3.t3 import T3
-from .draws import Draws, KeyedDraws
+from .draws import Draws, keys_of
+from .rows import BlockStep
 from .settings import FlashSampling
+from .steppers import block_stepper_of
+from .writer import BlockWriter
 
 # Upstream's limit of a sentence: six tokens for each of its text, and 12 s at least.
 TOKENS_PER_TEXT_TOKEN = 6
@@ -22,77 +28,59 @@ LEAST_LIMIT = 300
 BLOCK_SIZE = 16
 
 
-@dataclass(frozen=True)
-class BlockStep:
-    """A step of a block, for proofs; T is the block's length.
-
-    Attributes:
-        block, step: numbers from 0.
-        before, after: (T,) tokens, and `T3Config.mask_token` where none is decided.
-        tokens: (T,), drawn for every position.
-        information: (n, T), see `Proposal`.
-        scores: (T,), without the noise of positions.
-    """
-
-    block: int
-    step: int
-    before: np.ndarray
-    tokens: np.ndarray
-    information: np.ndarray
-    scores: np.ndarray
-    after: np.ndarray
-
-
 @dataclass(frozen=True, eq=False)
-class FlashRequest:
+class FlashRequest(DecodingRequest):
     """A sentence to be spoken by Flash.
 
     Attributes:
         text_tokens: (n,), with start and stop.
         conditioning: of the voice: (1, L, C) from `T3.embed_conditioning`, or its
             `T3.conditioning_cache`.
-        max_new_tokens: limit; None: `token_limit`. The last block may be short.
+        max_new_tokens: limit; None: `token_limit`. The last block may be short. Draws do not depend
+            on it.
         block_size: tokens that are decided together; learned positions count within them.
-        key: source of the draws; the same key gives the same tokens. None: that of seed 0.
         draws: to be used instead of the key's.
-        on_token: called with each token of a block when it is finished; a true result ends the
-            sentence.
-        on_step: called with each step. For proofs: it makes every step wait.
+        on_token: see `DecodingRequest`; called with each token of a block when it is finished.
+        on_step: called with each step that decides something. For proofs: it makes every step
+            wait.
+        on_logits: called with the number of such a step, from 0, and what its tokens are drawn
+            from, (T, V) float32; also for proofs.
+        key, ...: see `DecodingRequest`.
     """
 
     text_tokens: mx.array
     conditioning: mx.array | KVCache
     sampling: FlashSampling = field(default_factory=FlashSampling)
-    max_new_tokens: int | None = None
+    # Always a number once it is made.
+    max_new_tokens: int = None  # type: ignore[assignment]
     block_size: int = BLOCK_SIZE
     key: mx.array | None = None
     draws: Draws | None = None
     on_token: Callable[[int], object] | None = None
     on_step: Callable[[BlockStep], None] | None = None
+    on_logits: Callable[[int, np.ndarray], None] | None = None
 
-    def check(self, t3: T3) -> None:
-        """Check that a network can read the text and write so many tokens.
+    def __post_init__(self) -> None:
+        if self.max_new_tokens is None:
+            # A frozen class has no other way.
+            object.__setattr__(self, "max_new_tokens", token_limit(self.text_tokens.shape[0]))
 
-        Raises:
-            SettingError, TextError: it cannot.
-        """
-        config = t3.config
-        if not config.has_mask:
-            raise SettingError("this T3 writes one token at a time, not blocks of them.")
+    def check(self, network: DecoderNetwork) -> None:
+        """See `DecodingRequest.check`."""
+        config = masked_t3(network).config
         longest = config.max_speech_tokens
         if not 1 <= self.block_size <= longest:
             raise SettingError(f"block_size must be from 1 to {longest}; got {self.block_size}.")
-        check_text(t3, self.text_tokens, config.max_text_tokens + 2)
+        check_text(masked_t3(network), self.text_tokens, config.max_text_tokens + 2)
         room = config.max_position_embeddings - self.prompt_slots
-        if not 1 <= self.limit <= room:
-            raise SettingError(f"max_new_tokens must be from 1 to {room}; got {self.limit}.")
+        if not 1 <= self.max_new_tokens <= room:
+            raise SettingError(
+                f"max_new_tokens must be from 1 to {room}; got {self.max_new_tokens}."
+            )
 
-    @property
-    def limit(self) -> int:
-        """The most tokens that are written."""
-        if self.max_new_tokens is None:
-            return token_limit(self.text_tokens.shape[0])
-        return self.max_new_tokens
+    def weight(self, network: DecoderNetwork) -> float:
+        """The weight of guidance."""
+        return self.sampling.cfg_scale
 
     @property
     def prompt_slots(self) -> int:
@@ -101,11 +89,52 @@ class FlashRequest:
         length = one.length if isinstance(one, KVCache) else one.shape[1]
         return length + self.text_tokens.shape[0] + 1
 
-    def own_draws(self) -> Draws:
-        """`draws`, or those of the key."""
-        if self.draws is not None:
-            return self.draws
-        return KeyedDraws(mx.random.key(0) if self.key is None else self.key)
+    @property
+    def step_slots(self) -> int:
+        return self.block_size
+
+    @property
+    def blocks(self) -> int:
+        """The most blocks that are written."""
+        return -(-self.max_new_tokens // self.block_size)
+
+    @property
+    def most_slots(self) -> int:
+        """See `DecodingRequest.most_slots`; a GPU passes over whole blocks always."""
+        return self.prompt_slots + self.blocks * self.block_size
+
+    def arrays(self) -> list:
+        one = self.conditioning
+        return [self.text_tokens, *((one.keys, one.values) if isinstance(one, KVCache) else (one,))]
+
+    def keys(self, network: DecoderNetwork) -> np.ndarray:
+        """See `keys_of`."""
+        key = mx.random.key(0) if self.key is None else self.key
+        return keys_of(key, self.blocks, self.sampling.num_steps)
+
+    def stepper(self, network: DecoderNetwork, mode: str) -> Stepper:
+        """See `block_stepper_of`."""
+        return block_stepper_of(masked_t3(network), mode)
+
+    def prefill(self, network: DecoderNetwork) -> tuple[mx.array, mx.array, KVCache]:
+        """See `DecodingRequest.prefill`."""
+        t3, conditioning = masked_t3(network), self.conditioning
+        if not isinstance(conditioning, KVCache):
+            conditioning = t3.conditioning_cache(conditioning)
+        writer, is_guided = BlockWriter(t3), self.sampling.rows == 2
+        before, past = writer.prefill(conditioning, self.text_tokens, is_guided)
+        return t3.predict(before), before, past
+
+
+def masked_t3(network: DecoderNetwork) -> T3:
+    """A network that is a T3 with a mask.
+
+    Raises:
+        SettingError: it is another.
+    """
+    if not (isinstance(network, T3) and network.config.has_mask):
+        raise SettingError("this T3 writes one token at a time, not blocks of them.")
+    return network
 
 
 def token_limit(text_tokens: int) -> int:

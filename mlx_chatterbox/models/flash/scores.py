@@ -20,13 +20,15 @@ _TINY = 1e-10
 class Proposal:
     """A step's tokens for the positions of a block; n is 2 with guidance, else 1.
 
+    Of several sentences all have the same axes before these.
+
     Attributes:
         guided: (T, V), what the tokens are drawn from; after guidance log probabilities that do
             not sum to one, without it logits.
         tokens: (T,) int32.
         information: (n, T), that with text first.
         scores: (T,), of both together.
-        log_prior: (V,), or (n, 1, V) if it was that of the block.
+        log_prior: (1, 1, V), or (n, 1, V) if it was that of the block.
     """
 
     guided: mx.array
@@ -39,41 +41,65 @@ class Proposal:
 def propose(
     logits: mx.array,
     log_prior: mx.array | None,
-    cfg_scale: float,
-    temperature: float,
+    cfg_scale: float | mx.array,
+    temperature: float | mx.array,
     noise: mx.array | None = None,
 ) -> Proposal:
     """Draw a token for every position of a block, and score it.
 
+    Of several sentences everything has one more axis in front.
+
     Args:
         logits: (n, T, V), that with text first.
-        log_prior: of `Proposal`; None: the mean prediction of each row over its own positions.
-        noise: (T, V), Gumbel noise for a temperature over 0.
+        log_prior: (V,), or of `Proposal`; None: the mean prediction of each row over its own
+            positions.
+        cfg_scale, temperature: numbers, or (S, 1, 1) of S sentences; a temperature of 0 takes the
+            likeliest token.
+        noise: (T, V), Gumbel noise for a temperature over 0; None where there is none.
     """
     logits = logits.astype(mx.float32)
     log_shares = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     if log_prior is None:
-        log_prior = mx.log(mx.exp(log_shares).mean(axis=1, keepdims=True))
-    guided = logits[0]
-    if len(logits) == 2:
-        guided = log_shares[0] + cfg_scale * (log_shares[0] - log_shares[1])
-    drawn_from = guided
-    if temperature > 0:
-        if noise is None:
-            raise ValueError("a temperature over 0 needs noise.")
-        drawn_from = guided / temperature + noise
-    tokens = drawn_from.argmax(axis=-1).astype(mx.int32)
-    at = mx.broadcast_to(tokens[None, :, None], (*logits.shape[:2], 1))
+        log_prior = block_prior(log_shares)
+    elif log_prior.ndim == 1:
+        log_prior = log_prior[None, None]
+    is_guided = logits.shape[-3] == 2
+    guided = logits[..., 0, :, :]
+    if is_guided:
+        with_text, without = log_shares[..., 0, :, :], log_shares[..., 1, :, :]
+        guided = with_text + cfg_scale * (with_text - without)
+    tokens = _drawn_from(guided, temperature, noise).argmax(axis=-1).astype(mx.int32)
+    at = mx.broadcast_to(tokens[..., None, :, None], (*logits.shape[:-1], 1))
     own = mx.take_along_axis(log_shares, at, axis=-1)[..., 0]
-    if log_prior.ndim == 1:
-        usual = log_prior[tokens][None]
-    else:
-        usual = mx.take_along_axis(mx.broadcast_to(log_prior, logits.shape), at, axis=-1)[..., 0]
+    usual = mx.take_along_axis(mx.broadcast_to(log_prior, logits.shape), at, axis=-1)[..., 0]
     information = mx.maximum(own, _LOG_LEAST) - mx.maximum(usual, _LOG_LEAST)
-    scores = information[0]
-    if len(logits) == 2:
-        scores = (1.0 + cfg_scale) * information[0] - cfg_scale * information[1]
+    scores = information[..., 0, :]
+    if is_guided:
+        scale = cfg_scale[..., 0] if isinstance(cfg_scale, mx.array) else cfg_scale
+        scores = (1.0 + scale) * scores - scale * information[..., 1, :]
     return Proposal(guided, tokens, information, scores, log_prior)
+
+
+def block_prior(log_shares: mx.array) -> mx.array:
+    """Logarithms of the mean of (..., T, V) log shares over the positions, (..., 1, V)."""
+    return mx.log(mx.exp(log_shares).mean(axis=-2, keepdims=True))
+
+
+def _drawn_from(
+    guided: mx.array, temperature: float | mx.array, noise: mx.array | None
+) -> mx.array:
+    """Numbers of which the largest is the draw."""
+    if isinstance(temperature, mx.array):
+        if noise is None:
+            return guided
+        is_random = temperature > 0
+        warm = mx.where(is_random, temperature, 1.0)
+        return mx.where(is_random, guided / warm + noise, guided)
+    if temperature == 0:
+        return guided
+    if noise is None:
+        raise ValueError("a temperature over 0 needs noise.")
+    return guided / temperature + noise
 
 
 def position_noise(uniform: mx.array) -> mx.array:
@@ -81,20 +107,20 @@ def position_noise(uniform: mx.array) -> mx.array:
     return -mx.log(-mx.log(uniform + _TINY) + _TINY)
 
 
-def select(scores: mx.array, is_masked: mx.array, count: int) -> mx.array:
+def select(scores: mx.array, is_masked: mx.array, count: int | mx.array) -> mx.array:
     """Select the masked positions with the highest scores, of equal ones the first.
 
     Args:
-        scores: (T,)
-        is_masked: (T,) bool.
+        scores: (..., T)
+        is_masked: (..., T) bool.
+        count: a number, or (..., 1).
 
     Returns:
-        (T,) bool, true for `count` of them, or for all if there are fewer.
+        (..., T) bool, true for `count` of them, or for all if there are fewer.
     """
     scores = mx.where(is_masked, scores, -mx.inf)
-    index = mx.arange(scores.shape[0])
+    index = mx.arange(scores.shape[-1])
+    one, other = scores[..., :, None], scores[..., None, :]
     # Counted, not sorted: no sort on a GPU promises the order of equal numbers.
-    is_before = (scores[None] > scores[:, None]) | (
-        (scores[None] == scores[:, None]) & (index[None] < index[:, None])
-    )
+    is_before = (other > one) | ((other == one) & (index[None] < index[:, None]))
     return is_masked & (is_before.sum(axis=-1) < count)

@@ -71,6 +71,18 @@ class FlashSampling:
                 raise SettingError(f"{name} must be true or false.")
 
     @property
+    def noise_of_positions(self) -> float:
+        """Size of the noise by which positions are selected."""
+        if self.upstream_exact and self.position_temperature > 0:
+            return 1.0
+        return self.position_temperature
+
+    @property
+    def keeps_first_prior(self) -> bool:
+        """True if scores are calibrated by the first step for good, as upstream does."""
+        return self.upstream_exact and not self.prior_precompute and self.rows == 1
+
+    @property
     def rows(self) -> int:
         """Product rows of a sentence: two with guidance."""
         return 2 if self.cfg_scale > 0 else 1

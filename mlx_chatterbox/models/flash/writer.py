@@ -131,6 +131,10 @@ class BlockWriter:
             rows += own
         return [*results, *map(mx.array, in_c.run(tokens[first:], caches[first:]))]
 
+    def sentences(self, most: int) -> int:
+        """The most sentences of a pass: in C as many as there are, else so many."""
+        return most if self._in_c() is None else MOST_BLOCK_ROWS
+
     def logits(self, before: mx.array, hidden: mx.array) -> mx.array:
         """Predict the positions of a block.
 

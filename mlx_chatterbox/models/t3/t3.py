@@ -9,6 +9,7 @@ Source: upstream `models/t3/t3.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -45,6 +46,10 @@ class T3(nn.Module, DecoderNetwork):
         self.config = config
         self._sampler = SpeechSampler(config)
         self.rows_in_pairs = not config.is_gpt2
+        # Of one with a mask the `PriorMemory` and the compiled pass of `models/flash`, which
+        # builds on this module.
+        self.block_priors: Any = None
+        self.compiled_pass: Callable | None = None
         width = config.hidden_size
         self.tfmr = Backbone(config)
         self.cond_enc = T3CondEnc(config)
