@@ -33,7 +33,7 @@ class ScheduleResult:
         problem: the first thing that is wrong; "" if everything is right.
         steps: of the engine.
         logits: arrays that were compared.
-        preemptions: rows that began again.
+        preemptions: times that a row had to make room.
         together: most rows that ran at a time.
         longest: positions of the longest row.
         ends: of the rows.
@@ -201,7 +201,7 @@ class _Play:
                 row.check_tokens()
                 row.check_end()
         self.result.steps = self.begun
-        self.result.preemptions = sum(row.restarts for row in self._rows)
+        self.result.preemptions = self._engine.interruptions
         self.result.ends = tuple(row.row.end if row.row else "" for row in self._rows)
         return self.result
 

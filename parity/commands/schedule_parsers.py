@@ -9,7 +9,7 @@ from mlx_chatterbox.runtime.number_options import whole
 from .. import COMMAND
 
 # As in `doctor.repertoires`, which needs MLX.
-VARIANTS = ("english", "multilingual", "turbo", "nano", "chattts")
+VARIANTS = ("english", "multilingual", "turbo", "nano", "flash", "chattts")
 
 DESCRIPTION = """\
 Plays random schedules in a decoding engine: rows with texts, voices and settings of their own join,
