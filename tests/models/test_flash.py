@@ -24,7 +24,7 @@ from mlx_chatterbox.models.t3.requests import RowRequest
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.models.t3.t3 import T3
 from mlx_chatterbox.parity.numpy import flash
-from mlx_chatterbox.runtime import native
+from mlx_chatterbox.runtime import device, native
 
 from .small_flash import BLOCK, TEXTS, NumpyFlash, conditioning, request, small_flash
 
@@ -36,13 +36,18 @@ def t3():
     return small_flash()
 
 
-@pytest.fixture(params=["c", "mlx"])
+@pytest.fixture(params=["c", "mlx", "gpu"])
 def maker(request, monkeypatch):
-    """What makes the passes."""
+    """What makes the passes: this package's C, MLX, or MLX as on a GPU."""
+    if request.param == "gpu":
+        with device.pretend("gpu"):
+            yield
+        return
     if request.param == "mlx":
         monkeypatch.setattr(BlockWriter, "_in_c", lambda self: None)
     elif not native.takes():
         pytest.skip("nothing was compiled here, or it is not for this device")
+    yield
 
 
 def written(t3: T3, one: FlashRequest) -> list[int]:

@@ -240,31 +240,38 @@ class SharedCache:
         self.values = [layer[rows] for layer in self.values]
         return kept
 
-    def take_written(self, memory: list[mx.array], places: Sequence[int]) -> None:
-        """Take the keys and values that a step returned, of one slot more at these places."""
+    def take_written(self, memory: list[mx.array], places: Sequence[int], slots: int = 1) -> None:
+        """Take the keys and values that a step returned, of some slots more at these places."""
         layers = len(self.keys)
         self.keys, self.values = memory[:layers], memory[layers:]
         for place in places:
-            self.used[place] += 1
+            self.used[place] += slots
 
 
 def attends_to_shared(
-    memory: list[mx.array], slots: mx.array, extent: int, dtype: mx.Dtype
+    memory: list[mx.array],
+    slots: mx.array,
+    extent: int,
+    dtype: mx.Dtype,
+    last: mx.array | None = None,
 ) -> list[AttendCached]:
-    """For each layer the function that writes one position of every row, and attends to all.
+    """For each layer the function that writes new positions of every row, and attends to all.
 
     Args:
         memory: the layers' keys, then their values, (P, H, capacity, D); replaced in the list.
-        slots: (P,) int32, where each row's new position goes, or (1,) if it is one for all.
+        slots: (P,) int32, where each row's new positions begin, or (1,) if it is one for all.
         extent: number of slots that are attended to.
+        last: (P,) or (1,) int32, the last slot that each row sees; None: that of its one new
+            position.
     """
-    bias, layers = slots_mask(slots, extent, dtype), len(memory) // 2
+    bias, layers = slots_mask(slots if last is None else last, extent, dtype), len(memory) // 2
 
     def written(index: int, new: mx.array) -> mx.array:
         if slots.shape[0] == 1:
             memory[index] = mx.slice_update(memory[index], new, slots, (2,))
         else:
-            at = mx.broadcast_to(slots[:, None, None, None], new.shape)
+            places = slots[:, None] + mx.arange(new.shape[2])
+            at = mx.broadcast_to(places[:, None, :, None], new.shape)
             memory[index] = mx.put_along_axis(memory[index], at, new, axis=2)
         return memory[index][:, :, :extent]
 

@@ -67,7 +67,10 @@ def propose(
     guided = logits[..., 0, :, :]
     if is_guided:
         with_text, without = log_shares[..., 0, :, :], log_shares[..., 1, :, :]
-        guided = with_text + cfg_scale * (with_text - without)
+        both = with_text + cfg_scale * (with_text - without)
+        is_array = isinstance(cfg_scale, mx.array)
+        # In the company of sentences with guidance too, one without is drawn from its logits.
+        guided = mx.where(cfg_scale > 0, both, guided) if is_array else both
     tokens = _drawn_from(guided, temperature, noise).argmax(axis=-1).astype(mx.int32)
     at = mx.broadcast_to(tokens[..., None, :, None], (*logits.shape[:-1], 1))
     own = mx.take_along_axis(log_shares, at, axis=-1)[..., 0]
@@ -80,9 +83,17 @@ def propose(
     return Proposal(guided, tokens, information, scores, log_prior)
 
 
-def block_prior(log_shares: mx.array) -> mx.array:
-    """Logarithms of the mean of (..., T, V) log shares over the positions, (..., 1, V)."""
-    return mx.log(mx.exp(log_shares).mean(axis=-2, keepdims=True))
+def block_prior(log_shares: mx.array, is_there: mx.array | None = None) -> mx.array:
+    """Logarithms of the mean of (..., T, V) log shares over the positions, (..., 1, V).
+
+    Args:
+        is_there: (..., T, 1), false for positions that are no part of the block.
+    """
+    shares = mx.exp(log_shares)
+    if is_there is None:
+        return mx.log(shares.mean(axis=-2, keepdims=True))
+    count = is_there.sum(axis=-2, keepdims=True)
+    return mx.log(mx.where(is_there, shares, 0.0).sum(axis=-2, keepdims=True) / count)
 
 
 def _drawn_from(
