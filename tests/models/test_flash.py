@@ -15,8 +15,9 @@ from mlx_chatterbox.models.flash.cache import BlockCache
 from mlx_chatterbox.models.flash.decoding import decode, decode_together
 from mlx_chatterbox.models.flash.draws import KeyedDraws, keys_of
 from mlx_chatterbox.models.flash.prior import PriorMemory
-from mlx_chatterbox.models.flash.requests import FlashRequest, token_limit
+from mlx_chatterbox.models.flash.requests import FlashRequest
 from mlx_chatterbox.models.flash.scores import position_noise, propose, select
+from mlx_chatterbox.models.flash.sentences import token_limit
 from mlx_chatterbox.models.flash.steppers import BlocksStepper
 from mlx_chatterbox.models.flash.writer import BlockWriter
 from mlx_chatterbox.models.t3.config import T3Config

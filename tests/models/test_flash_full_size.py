@@ -12,8 +12,9 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_chatterbox.models.flash.cache import BlockCache
 from mlx_chatterbox.models.flash.decoding import decode, decode_together
 from mlx_chatterbox.models.flash.prior import PriorMemory
-from mlx_chatterbox.models.flash.requests import BlockStep, FlashRequest
+from mlx_chatterbox.models.flash.requests import FlashRequest
 from mlx_chatterbox.models.flash.scores import propose
+from mlx_chatterbox.models.flash.sentences import BlockStep
 from mlx_chatterbox.models.flash.settings import FlashSampling
 from mlx_chatterbox.models.flash.writer import BlockWriter
 from mlx_chatterbox.models.t3.config import T3Config

@@ -16,7 +16,6 @@ from .sampler import Token
 
 if TYPE_CHECKING:
     from .network import DecoderNetwork
-    from .steppers import Stepper
 
 
 class DecodingRequest(ABC):
@@ -81,8 +80,8 @@ class DecodingRequest(ABC):
         key = mx.random.key(0) if self.key is None else self.key
         return network.sampler.keys(key, self.max_new_tokens)
 
-    def stepper(self, network: DecoderNetwork, mode: str) -> Stepper | None:
-        """Make what steps the rows of its network where that is not one token at a time.
+    def stepper(self, network: DecoderNetwork, mode: str) -> Any:
+        """Make the `Stepper` of its network where that is not one of a token at a time; or None.
 
         Args:
             mode: see `DecodingEngine`.

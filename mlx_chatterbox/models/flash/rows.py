@@ -1,38 +1,11 @@
-"""Where a sentence is in its blocks: which pass comes next, and what comes of it."""
+"""The place of a sentence in its blocks: which pass comes next, and what comes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from .schedule import table
-
-if TYPE_CHECKING:
-    from .requests import FlashRequest
-
-
-@dataclass(frozen=True)
-class BlockStep:
-    """A step of a block, for proofs; T is the block's length.
-
-    Attributes:
-        block, step: numbers from 0.
-        before, after: (T,) tokens, and `T3Config.mask_token` where none is decided.
-        tokens: (T,), drawn for every position.
-        information: (n, T), see `Proposal`.
-        scores: (T,), without the noise of positions.
-    """
-
-    block: int
-    step: int
-    before: np.ndarray
-    tokens: np.ndarray
-    information: np.ndarray
-    scores: np.ndarray
-    after: np.ndarray
+from .sentences import FlashSentence
 
 
 class BlockRow:
@@ -52,7 +25,7 @@ class BlockRow:
         passes: those that were made.
     """
 
-    def __init__(self, request: FlashRequest, known: Sequence[int] = ()):
+    def __init__(self, request: FlashSentence, known: Sequence[int] = ()):
         self.request, self.width, self.passes = request, request.block_size, 0
         self._known = list(known)
         self._begin(0)

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
-from ...runtime import device
 from ..decoder.cache import KVCache, SharedCache, attends_to_shared, rounded_capacity
 from ..decoder.rows import Progress
 from ..t3.t3 import T3
@@ -28,7 +26,7 @@ from .writer import BlockWriter
 
 
 class Drafts(NamedTuple):
-    """What is decided of the blocks of S sentences; n is 2 if any of them is guided, else 1.
+    """The decided parts of the blocks of S sentences.
 
     Attributes:
         blocks: (S, T) tokens.
@@ -43,7 +41,7 @@ class Drafts(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where S sentences are in a step of P product rows, int32.
+    """The places of S sentences in a step of P product rows, int32.
 
     Attributes:
         owners: (P,), the sentence of each row.
@@ -66,7 +64,7 @@ class Places(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """How S sentences are decided.
+    """The settings by which S sentences are decided.
 
     Attributes:
         scales, temperatures: (S, 1, 1)
@@ -259,8 +257,6 @@ class SharedBlockStepper(BlocksStepper):
         # Rows that wait are written to as well, after what they have.
         cache.make_room(max(cache.used) + width)
         make = compiled_pass(self._t3)
-        if device.on_cpu():
-            make = partial(pass_over_blocks, self._t3)
         held = self._drafts_of(rows)
         noise, rules = self._noise(rows, width), self._rules_of(rows)
         memory = [*cache.keys, *cache.values]
@@ -367,7 +363,7 @@ class SharedBlockStepper(BlocksStepper):
         return rules
 
     def _noise(self, rows: Sequence[Progress], width: int) -> Noise:
-        """What the next step of some rows is drawn by."""
+        """Noise for the next step of some rows."""
         samplings = [request_of(row).sampling for row in rows]
         wanted = (
             any(one.temperature > 0 for one in samplings),

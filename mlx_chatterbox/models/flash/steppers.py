@@ -32,7 +32,7 @@ SENTENCES_TOGETHER = 8
 
 @dataclass(eq=False)
 class _Draft:
-    """What is decided of a sentence's block, and what it is decided by.
+    """The decided part of a sentence's block, and all that it is decided by.
 
     Attributes:
         cache: the slots of its rows.

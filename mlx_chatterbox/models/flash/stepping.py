@@ -1,10 +1,9 @@
-"""What the ways to step blocks have in common."""
+"""Base of the ways to step blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
@@ -15,11 +14,9 @@ from ..decoder.steppers import Stepper, Written
 from ..t3.config import T3Config
 from ..t3.t3 import T3
 from .draws import Draws, KeyedDraws
-from .rows import BlockRow, BlockStep
+from .rows import BlockRow
 from .scores import Proposal
-
-if TYPE_CHECKING:
-    from .requests import FlashRequest
+from .sentences import BlockStep, FlashSentence
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +47,7 @@ class Finished:
 
 
 class BlocksStepper(Stepper):
-    """What the ways to step blocks have in common: when a block's tokens are read.
+    """Base of the ways to step blocks, which says when a block's tokens are read.
 
     On a GPU they are read when the pass after is queued.
     """
@@ -112,7 +109,7 @@ class BlocksStepper(Stepper):
         return [self._unread[row].pop(0) for row in rows]
 
 
-def request_of(row: Progress) -> FlashRequest:
+def request_of(row: Progress) -> FlashSentence:
     """The request of a row of blocks."""
     return row.request  # type: ignore[return-value]
 
