@@ -83,12 +83,12 @@ OPTIONS = [
 @pytest.mark.parametrize(("module", "option", "words"), OPTIONS)
 def test_programs_refuse_them_in_a_line(module, option, words, text, capsys):
     program = importlib.import_module(module)
-    started = time.monotonic()
+    started = time.process_time()
     try:
         code = program.main([*words, f"{option}={text}"])
     except SystemExit as end:
         code = end.code
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
     err = capsys.readouterr().err
     assert code in (1, 2)
     assert "bug" not in err
@@ -109,12 +109,12 @@ def refused(tmp_path):
     path.write_text("dataset:\n  dataset_path: data\n")
 
     def is_refused(setting: str) -> bool:
-        started, said = time.monotonic(), ""
+        started, said = time.process_time(), ""
         try:
             load_config(path, [setting])
         except ConfigError as error:
             said = str(error)
-        assert time.monotonic() - started < 5
+        assert time.process_time() - started < 5
         assert len(said.splitlines()) < 2
         assert len(said) < 1000
         return bool(said)
@@ -185,7 +185,7 @@ def test_networks_that_no_machine_holds_are_refused_before_they_are_made(tmp_pat
         "dataset:\n  dataset_path: data\n"
     )
     config = load_config(path)
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ConfigError, match=r"at most|are the most|this machine has"):
         open_base(config)
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
