@@ -25,7 +25,7 @@ from ..runtime.device_argument import is_device
 from ..synthesis.decoding import BlockDecoding
 from ..synthesis.request import Progress, Request, SpeechOptions, check_flag, check_whole
 from ..text.checked_text import checked_text, described
-from ..text.writing import UNCHANGED, UPSTREAM
+from ..text.writing import exact
 from ..voices.voice import Voice
 from ..weights.checkpoint import Checkpoint
 from .arguments import Arguments, Recording
@@ -188,9 +188,10 @@ class ChatterboxFlashTTS(TextToSpeech):
             max_speech_tokens: limit of a piece; None and higher ones: 6 for each text token, and
                 300 at least. `max_new_tokens` replaces that limit instead.
             block_size: tokens of a block; None: the model's.
-            upstream_exact: compute as upstream's 0.1.0 does (`FlashSampling`), with its limit and,
-                unless `normalize` is given, its text; no guard speaks again. The settings are
-                those of the call, and the speech is marked unless `watermark=False`.
+            upstream_exact: compute as upstream's 0.1.0 does (`FlashSampling`), with its limit and
+                its text: `normalize` is "upstream", or "unchanged" instead of False. No guard
+                speaks again. Settings stay those of this signature, and speech is marked unless
+                `watermark` is False.
             voice, seed, ...: see `SpeechOptions` (`synthesis/request.py`).
         """
         return self._speak_request(self.request(checked_text(text), **options)).waveform
@@ -286,13 +287,11 @@ class ChatterboxFlashTTS(TextToSpeech):
             )
         if None not in (arguments.get("max_speech_tokens"), options.get("max_new_tokens")):
             raise SettingError("give either max_speech_tokens or max_new_tokens.")
-        if options.get("normalize") is None:
-            if is_exact:
-                options["normalize"] = UPSTREAM if reads_words else UNCHANGED
-            elif not reads_words:
-                options["normalize"] = False
+        if options.get("normalize") is None and not reads_words:
+            options["normalize"] = False
         if is_exact:
             options["guard"] = False
+            options["normalize"] = exact(options.get("normalize"))
         return options
 
 

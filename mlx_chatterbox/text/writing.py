@@ -23,6 +23,13 @@ UNCHANGED: Literal["unchanged"] = "unchanged"
 Normalize = bool | Literal["upstream", "unchanged"] | None
 
 
+def exact(normalize: Normalize) -> Normalize:
+    """The choice by which upstream's package reads a text, as it has two: its cleaner, and none."""
+    if isinstance(normalize, str) or normalize:
+        return normalize
+    return UPSTREAM if normalize is None else UNCHANGED
+
+
 class Writing:
     """Respells and writes out texts of one language: `writing(text)`.
 
