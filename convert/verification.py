@@ -342,7 +342,7 @@ def word_error_rate(
     from mlx_chatterbox.recognition.word_errors import count_word_errors
 
     kind = checkpoint.config.text.tokenizer
-    tts = CLASSES[kind](checkpoint)
+    tts = CLASSES[checkpoint.config.kind](checkpoint)
     language = {"language_id": "en"} if kind == "multilingual" else {}
 
     def speak(text: str) -> np.ndarray:

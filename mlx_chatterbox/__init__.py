@@ -22,6 +22,7 @@ _mlx_settings.prepare()
 
 
 _PUBLIC = {
+    "ChatterboxFlashTTS": ".api.flash",
     "ChatterboxMultilingualTTS": ".api.tts",
     "ChatterboxTTS": ".api.tts",
     "ChatterboxTurboTTS": ".api.tts",
@@ -41,6 +42,7 @@ _PUBLIC = {
 __all__ = [
     "SUPPORTED_LANGUAGES",
     "ChatterboxError",
+    "ChatterboxFlashTTS",
     "ChatterboxMultilingualTTS",
     "ChatterboxTTS",
     "ChatterboxTurboTTS",
@@ -57,6 +59,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from .api.flash import ChatterboxFlashTTS
     from .api.hiftnet_model import HiFTNetModel
     from .api.s3gen_model import S3GenModel
     from .api.tts import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS

@@ -27,6 +27,7 @@ from .commands.cli import (
     play,
     run_command,
 )
+from .commands.flash import NormalizeAction, add_flash, check_voice, flash_settings, take_exact_text
 from .commands.live import STANDARD_OUTPUT, SpeechSummary, add_stream, check_stream, speak_live
 from .commands.longform_options import add_long_text, add_many_texts, check_batch_options
 from .commands.option_table import check_options
@@ -48,6 +49,7 @@ examples:
       save the voice; later: --voice me.safetensors
   mlx-chatterbox --text "Bonjour." --model multilingual --language fr --voice me.wav
   mlx-chatterbox --text "Oh [laugh], no." --model turbo --voice me.wav
+  mlx-chatterbox --text "Fast." --model flash --voice me.wav --num-steps 8
   mlx-chatterbox --text "你好。" --model chattts --speaker seed:42 --save-voice anna.safetensors
   echo "Hello." | mlx-chatterbox --text - --model path/to/checkpoint
   mlx-chatterbox --text "Hear the first words at once." --stream --play
@@ -97,7 +99,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="auto (a full model that is already on this machine, else pocket; the default), "
         "pocket (small, part of the package, English), chatterbox, multilingual, multilingual-v2, "
-        "turbo, nano (2 to 3 GB to download the first time), chattts (1 GB, see below), a folder "
+        "turbo, nano, flash (2 to 3 GB to download the first time), chattts (1 GB, see below), a "
+        "folder "
         "(one named like a model: "
         "./pocket), or OWNER/REPOSITORY on the Hugging Face hub",
     )
@@ -136,9 +139,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--normalize",
-        action=argparse.BooleanOptionalAction,
+        action=NormalizeAction,
         help="write out numbers, times, money, units, abbreviations and signs in words before the "
-        "model reads them (default: on for pocket and flash, off for Resemble AI's other models)",
+        "model reads them, or not (default: on for pocket and flash, off for Resemble AI's other "
+        "models); upstream: as flash's own cleaner does, to compare single texts",
     )
     parser.add_argument(
         "--show-text",
@@ -148,6 +152,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_stream(parser)
     add_speech_settings(parser)
+    add_flash(parser)
     add_chattts(parser)
     add_long_text(parser)
     add_many_texts(parser)
@@ -165,13 +170,14 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
     Raises:
         SettingError: an option that this model does not have, or a language that is missing.
     """
+    guidance = "cfg_scale" if tts.networks.t3.config.has_mask else "cfg_weight"
     options = {
         "repetition_penalty": arguments.repetition_penalty,
         "min_p": arguments.min_p,
         "top_p": arguments.top_p,
         "top_k": arguments.top_k,
         "exaggeration": arguments.exaggeration,
-        "cfg_weight": arguments.cfg_weight,
+        guidance: arguments.cfg_weight,
         "temperature": arguments.temperature,
         "seed": arguments.seed,
         "max_new_tokens": arguments.max_new_tokens,
@@ -183,6 +189,7 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
         "normalize": arguments.normalize,
         # A speed of 1 is left out, so that a job that was started without one can resume.
         "speed": None if arguments.speed == 1.0 else arguments.speed,
+        **flash_settings(arguments),
     }
     known = inspect.signature(tts.generate).parameters
     variant = tts.checkpoint.config.variant
@@ -313,6 +320,9 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
 
     of_chattts = is_chattts(model)
     check_family(arguments, of_chattts)
+    if not of_chattts:
+        take_exact_text(arguments)
+        check_voice(arguments, model)
     if arguments.show_text:
         from .commands.show_text import show_text
 

@@ -26,7 +26,7 @@ from mlx_chatterbox.weights.hub import (
     variant_called,
     variant_files,
 )
-from mlx_chatterbox.weights.variants import VARIANTS, Variant, variant_named
+from mlx_chatterbox.weights.variants import VARIANTS, variant_named
 
 from .errors import ParityError
 from .fabricate.chattts import fabricate_chattts
@@ -71,13 +71,7 @@ def located(settings: RunSettings) -> RunSettings:
     variant = settings.variant or (row and row.name)
     if variant is None:
         variant = upstream_of(folder, t3_file=settings.t3_file).variant
-    _check_compared(source, variant_named(variant))
     return replace(settings, weights=folder, weights_name=weights_name(source), variant=variant)
-
-
-def _check_compared(source: str, row: Variant) -> None:
-    if not row.speaks:
-        raise ParityError(f"--weights {source} is {row.name}, which has no stages to compare yet.")
 
 
 def is_of_chattts(settings: RunSettings) -> bool:
@@ -114,8 +108,6 @@ def _downloaded(source: str, settings: RunSettings):
     if settings.variant is not None:
         rows = [row for row in rows if row.name == settings.variant]
     row = rows[0] if rows else None
-    if row is not None:
-        _check_compared(source, row)
     files = ANY_FILES if row is None else variant_files(row, settings.t3_file)
     with phase(f"download {repository}"):
         return download(repository, list(files)), row

@@ -6,18 +6,24 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from ..errors import SettingError, errors_about, warn_user
-from ..models.config import GenerationConfig
-from ..models.t3.sampling import SamplingSettings
+from ..synthesis.decoding import Decoding
 from ..synthesis.engine import Engine
-from ..synthesis.request import SpeechOptions, TextArguments, check_number, check_one_each
+from ..synthesis.request import (
+    Request,
+    SpeechOptions,
+    TextArguments,
+    check_flag,
+    check_number,
+    check_one_each,
+)
 from ..text.checked_text import described
 from ..voices.voice import Voice, check_emotion
-from .signatures import is_left_out, upstreams
+from .signatures import is_left_out
 
 Recording = str | Path | np.ndarray
 # Arguments by name, those that were left out with the defaults of the signature.
@@ -126,11 +132,6 @@ def check_is_voice(voice: object, name: str = "voice") -> None:
         )
 
 
-def or_default(defaults: GenerationConfig, name: str, value: Any) -> Any:
-    """The checkpoint's own value of a setting that was left out."""
-    return getattr(defaults, name) if is_left_out(value) else value
-
-
 def language_code(language_id: str | None) -> str | None:
     """The code of a language in small letters; None for none.
 
@@ -168,10 +169,13 @@ class CallVoices:
         self,
         voice: Voice | None,
         recording: Recording | None,
-        emotion: float,
+        emotion: float | None,
         norm_loudness: bool,
     ) -> Voice:
         """The caller's `Voice`, that of a recording, or the model's own.
+
+        Args:
+            emotion: None: the voice's own.
 
         Raises:
             SettingError: there is none. AudioError, CheckpointError: as `Engine.voice_of`.
@@ -179,12 +183,14 @@ class CallVoices:
         if voice is None:
             voice = self._models_own
             if recording is not None:
-                voice = self._of_recording(recording, emotion, norm_loudness)
+                voice = self._of_recording(recording, norm_loudness)
         if voice is None:
             raise SettingError(
                 "no voice: this checkpoint has none built in, so give a reference recording "
                 "(audio_prompt_path=, or --voice on the command line)."
             )
+        if emotion is None:
+            return voice
         key = (id(voice), float(emotion))
         if key not in self._at_emotion:
             # Known by its id, so it must stay.
@@ -192,34 +198,43 @@ class CallVoices:
             self._at_emotion[key] = voice.with_emotion(emotion)
         return self._at_emotion[key]
 
-    def _of_recording(self, recording: Recording, emotion: float, norm_loudness: bool) -> Voice:
+    def _of_recording(self, recording: Recording, norm_loudness: bool) -> Voice:
         path = str(recording) if isinstance(recording, (str, Path)) else id(recording)
         key = (path, bool(norm_loudness))
         if key not in self._read:
+            emotion = self._engine.defaults.exaggeration
             self._read[key] = self._engine.voice_of(recording, emotion, norm_loudness)
         return self._read[key]
+
+
+class Speaks(Protocol):
+    """A class of models, as far as its arguments are concerned; see `TextToSpeech`."""
+
+    ignored: tuple[str, ...]
+    ignores: str
+    engine: Engine
+    conds: Voice | None
+
+    @property
+    def request(self) -> Callable[..., Request]: ...
+
+    def own_value(self, name: str) -> Any: ...
+
+    def decoding_of(self, value: Callable[[str], Any]) -> Decoding: ...
+
+    def options_of(self, arguments: Arguments) -> SpeechOptions: ...
 
 
 class ArgumentReader:
     """Reads the arguments of one call, those of all its texts and those of single ones.
 
     Args:
-        request: the class's own, whose signature has all arguments.
-        defaults: the checkpoint's own settings, for those that are left out.
-        ignored: upstream's arguments that do nothing.
-        engine, own_voice: the model's.
+        model: whose `request` has all arguments in its signature.
     """
 
-    def __init__(
-        self,
-        request: Callable[..., Any],
-        defaults: GenerationConfig,
-        ignored: Sequence[str],
-        engine: Engine,
-        own_voice: Voice | None,
-    ):
-        self._request, self._defaults, self._ignored = request, defaults, ignored
-        self._voices = CallVoices(engine, own_voice)
+    def __init__(self, model: Speaks):
+        self._model, self._request = model, model.request
+        self._voices = CallVoices(model.engine, model.conds)
 
     def of_all(self, arguments: Arguments, is_needed: bool) -> TextArguments | None:
         """The arguments of all texts; None if a required one is missing, which each text must have.
@@ -264,21 +279,14 @@ class ArgumentReader:
             return self._read(merged, name, f"text {number}" if voice is not None else name)
 
     def _read(self, arguments: Arguments, name: str = "", voice_name: str = "") -> TextArguments:
-        options = options_of(self._request, arguments)
+        options = self._model.options_of(arguments)
         voice, emotion = options.get("voice"), self._value(arguments, "exaggeration")
-        check_emotion(emotion)
+        if emotion is not None:
+            check_emotion(emotion)
         if voice is not None:
             check_is_voice(voice)
         return TextArguments(
-            SamplingSettings(
-                self._value(arguments, "temperature"),
-                self._value(arguments, "repetition_penalty"),
-                self._value(arguments, "min_p"),
-                self._value(arguments, "top_p"),
-                self._value(arguments, "top_k", upstreams(0)),
-                self._defaults.sampler_order,
-            ),
-            self._value(arguments, "cfg_weight"),
+            self._model.decoding_of(partial(self._value, arguments)),
             language_code(arguments.get("language_id")),
             options,
             partial(
@@ -292,19 +300,25 @@ class ArgumentReader:
             voice_name,
         )
 
-    def _value(self, arguments: Arguments, name: str, default: float = 0.0) -> Any:
+    def _value(self, arguments: Arguments, name: str) -> Any:
         """The value of a setting that counts, as the caller or else the checkpoint has it."""
-        value = default if name in self._ignored else arguments.get(name, default)
-        return or_default(self._defaults, name, value)
+        if name in self._model.ignored:
+            return 0.0
+        is_own = name not in arguments or is_left_out(arguments[name])
+        return self._model.own_value(name) if is_own else arguments[name]
 
     def warn_of_ignored(self, arguments: Sequence[Arguments]) -> None:
-        """Warn once of all arguments that do nothing."""
-        asked = []
-        for name in self._ignored:
+        """Warn once of all arguments that do nothing and were asked for."""
+        known, asked = inspect.signature(self._request).parameters, []
+        for name in self._model.ignored:
+            default = known[name].default
             values = [one[name] for one in arguments if name in one]
             for value in values:
-                check_number(name, value)
-            if any(value > 0 for value in values):
+                if isinstance(default, bool):
+                    check_flag(name, value)
+                elif not isinstance(default, str):
+                    check_number(name, value)
+            if any(value != default for value in values):
                 asked.append(name)
         if asked:
-            warn_user(f"Turbo and Nano ignore {', '.join(asked)}.")
+            warn_user(f"{self._model.ignores} {', '.join(asked)}.")

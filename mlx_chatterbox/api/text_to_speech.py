@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,11 +12,14 @@ import numpy as np
 
 from ..errors import CheckpointError, SettingError
 from ..models.config import GenerationConfig
+from ..models.t3.sampling import SamplingSettings
 from ..runtime.device_argument import on_device
+from ..synthesis.decoding import Decoding, TokenDecoding
 from ..synthesis.engine import Engine
 from ..synthesis.request import (
     Finished,
     Request,
+    SpeechOptions,
     check_callback,
     check_flag,
     check_seeds,
@@ -27,8 +30,7 @@ from ..synthesis.result import LatestResult, Result
 from ..synthesis.streaming import Chunks, SpeechStream
 from ..text.checked_text import checked_text, checked_texts
 from ..voices.voice import Voice
-from ..weights.checkpoint import Checkpoint, load, variant_of
-from ..weights.variants import refuse_silent
+from ..weights.checkpoint import Checkpoint, load
 from .arguments import (
     ArgumentReader,
     Arguments,
@@ -37,10 +39,9 @@ from .arguments import (
     checked_settings,
     checked_voices,
     options_of,
-    or_default,
 )
 from .latest import ReportsLatest
-from .signatures import upstreams
+from .signatures import is_left_out, upstreams
 
 
 class TextToSpeech(ReportsLatest, ABC):
@@ -55,15 +56,16 @@ class TextToSpeech(ReportsLatest, ABC):
         conds: the voice in use, or None.
     """
 
-    #: Kind of tokenizer (`TextConfig.tokenizer`) of the checkpoints that the class can use.
-    tokenizer_kind: ClassVar[str]
+    #: Kind of the checkpoints that the class can use (`ModelConfig.kind`).
+    kind: ClassVar[str]
     #: What `from_pretrained` loads without a name.
     default_model: ClassVar[str]
-    #: Upstream's arguments that do nothing.
-    ignored: ClassVar[tuple[str, ...]] = ()
+    #: Upstream's arguments that do nothing, and the beginning of the warning that names them.
+    ignored: tuple[str, ...] = ()
+    ignores: str = ""
 
     def __init__(self, checkpoint: Checkpoint, device: str | None = None):
-        if checkpoint.config.text.tokenizer != self.tokenizer_kind:
+        if checkpoint.config.kind != self.kind:
             raise CheckpointError(
                 f"{checkpoint.folder} is a {checkpoint.config.variant} model, which "
                 f"{type(self).__name__} does not speak; see the README for its class."
@@ -77,11 +79,8 @@ class TextToSpeech(ReportsLatest, ABC):
 
     @classmethod
     def _load(cls, model: str | Path | None, device: str | None, **settings):
-        name = model or cls.default_model
-        if settings.get("t3_file") is None and settings.get("variant") is None:
-            refuse_silent(variant_of(name))
         with on_device(device):
-            return cls(load(name, **settings), device)
+            return cls(load(model or cls.default_model, **settings), device)
 
     @property
     def networks(self):
@@ -124,8 +123,37 @@ class TextToSpeech(ReportsLatest, ABC):
         norm_loudness: bool = True,
     ) -> Voice:
         """The voice of a recording, or a saved voice, without taking it into use."""
-        emotion = or_default(self.defaults, "exaggeration", exaggeration)
+        emotion = self.defaults.exaggeration if is_left_out(exaggeration) else exaggeration
         return self.engine.voice_of(recording, emotion, norm_loudness)
+
+    # --- Arguments ---------------------------------------------------------------------------
+
+    def own_value(self, name: str) -> Any:
+        """The checkpoint's own value of a setting of `request`."""
+        return getattr(self.defaults, name)
+
+    def decoding_of(self, value: Callable[[str], Any]) -> Decoding:
+        """Make the settings by which tokens are written.
+
+        Args:
+            value: returns the value of one by its name.
+
+        Raises:
+            SettingError: one outside its range, or of another kind.
+        """
+        sampling = SamplingSettings(
+            value("temperature"),
+            value("repetition_penalty"),
+            value("min_p"),
+            value("top_p"),
+            value("top_k"),
+            self.defaults.sampler_order,
+        )
+        return TokenDecoding(sampling, value("cfg_weight"))
+
+    def options_of(self, arguments: Arguments) -> SpeechOptions:
+        """Those of a call's arguments that every class has."""
+        return options_of(self.request, arguments)
 
     # --- Speaking ----------------------------------------------------------------------------
 
@@ -321,7 +349,7 @@ class TextToSpeech(ReportsLatest, ABC):
             arguments: of the call; required ones may be missing if all texts have them.
             voices, settings: each text's own, checked; None and {} for those of the call.
         """
-        reader = ArgumentReader(self.request, self.defaults, self.ignored, self.engine, self.conds)
+        reader = ArgumentReader(self)
         common = reader.of_all(arguments, is_needed=not any(settings))
         of_texts = [
             reader.of_text(arguments, voice, own, number)
@@ -331,7 +359,7 @@ class TextToSpeech(ReportsLatest, ABC):
         ]
         reader.warn_of_ignored([arguments, *settings])
         request = self.engine.request(
-            texts, of_texts, options_of(self.request, arguments), is_shared=is_shared
+            texts, of_texts, self.options_of(arguments), is_shared=is_shared
         )
         if common in of_texts and arguments.get("voice") is None:
             self.conds = request.voices[of_texts.index(common)]

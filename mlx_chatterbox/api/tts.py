@@ -23,8 +23,8 @@ from ..runtime.device_argument import is_device, on_device
 from ..synthesis.request import Progress, Request, SpeechOptions
 from ..text.checked_text import checked_text
 from ..text.multilingual import SUPPORTED_LANGUAGES
-from ..weights.checkpoint import Checkpoint, load, variant_of
-from ..weights.variants import refuse_silent
+from ..weights.checkpoint import Checkpoint, load
+from .flash import ChatterboxFlashTTS
 from .signatures import same_arguments, shows_options, upstreams
 from .text_to_speech import Recording, TextToSpeech
 
@@ -42,7 +42,7 @@ MULTILINGUAL_T3_MODELS = {
 class ChatterboxTTS(TextToSpeech):
     """English."""
 
-    tokenizer_kind = "english"
+    kind = "english"
     default_model = "chatterbox"
 
     @classmethod
@@ -123,7 +123,7 @@ class ChatterboxTTS(TextToSpeech):
 class ChatterboxMultilingualTTS(TextToSpeech):
     """23 languages: v2 (upstream's default), v3, and the single-language packs."""
 
-    tokenizer_kind = "multilingual"
+    kind = "multilingual"
     default_model = "multilingual-v2"
 
     @classmethod
@@ -210,9 +210,10 @@ class ChatterboxMultilingualTTS(TextToSpeech):
 class ChatterboxTurboTTS(TextToSpeech):
     """English in two steps instead of ten, with tags such as `[laugh]`: Turbo, and Nano."""
 
-    tokenizer_kind = "gpt2"
+    kind = "gpt2"
     default_model = "turbo"
     ignored = ("cfg_weight", "min_p", "exaggeration")
+    ignores = "Turbo and Nano ignore"
 
     @classmethod
     def from_pretrained(
@@ -296,8 +297,8 @@ class ChatterboxTurboTTS(TextToSpeech):
 
 
 CLASSES = {
-    kind.tokenizer_kind: kind
-    for kind in (ChatterboxTTS, ChatterboxMultilingualTTS, ChatterboxTurboTTS)
+    one.kind: one
+    for one in (ChatterboxTTS, ChatterboxMultilingualTTS, ChatterboxTurboTTS, ChatterboxFlashTTS)
 }
 
 
@@ -329,7 +330,6 @@ def open_model(
     Args:
         check: compare every file with the folder's manifest first.
     """
-    refuse_silent(variant_of(name))
     with on_device(device):
         checkpoint: Checkpoint = load(name, dtype=dtype, progress=progress, check=check)
-        return CLASSES[checkpoint.config.text.tokenizer](checkpoint, device)
+        return CLASSES[checkpoint.config.kind](checkpoint, device)

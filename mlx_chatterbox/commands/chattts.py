@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import SettingError, TextError
 from ..runtime.number_options import whole
+from .flash import OF_FLASH
 
 SPEAKER_HELP = (
     "voice: a speaker string, a file with one, a voice of --save-voice or its name, or seed:42 for "
@@ -24,6 +25,7 @@ OF_CHATTERBOX = {
     "--min-p": "ChatTTS has --top-p and --top-k",
     "--cfm-steps": "ChatTTS has no flow",
     "--no-guard": "ChatTTS has no guards",
+    **dict.fromkeys(OF_FLASH.values(), "ChatTTS writes no blocks"),
 }
 
 
@@ -85,6 +87,8 @@ def check_family(arguments: argparse.Namespace, is_chattts: bool) -> None:
     for option, instead in OF_CHATTERBOX.items():
         if option in arguments.given:
             raise SettingError(f"{option} is for Chatterbox; {instead}: leave it out.")
+    if isinstance(arguments.normalize, str):
+        raise SettingError("--normalize upstream is for Chatterbox-Flash: leave upstream out.")
     if arguments.save_voice is not None and arguments.speaker is None:
         raise SettingError("--save-voice needs --speaker: the voice that is to be saved.")
     if arguments.batch is not None and arguments.speaker is None:

@@ -44,6 +44,14 @@ RULES = {
     "--batch-size": Rule(
         (TEXT, SHORT, LONG, BATCH), "is for pieces that are generated together, not one by one"
     ),
+    # Of Flash alone (`commands/flash.py`).
+    "--num-steps": _EVERYWHERE,
+    "--time-shift-tau": _EVERYWHERE,
+    "--omnivoice-schedule-t-shift": _EVERYWHERE,
+    "--position-temperature": _EVERYWHERE,
+    "--pmi-uncond-prior-precompute": _EVERYWHERE,
+    "--block-size": _EVERYWHERE,
+    "--upstream-exact": Rule((TEXT, SHORT, STREAM), "is for comparing single texts"),
     # Of ChatTTS alone (`commands/chattts.py`).
     "--speaker": _EVERYWHERE,
     "--refine": _EVERYWHERE,

@@ -33,6 +33,8 @@ from .store import encode
 ROUNDS = 3
 # Saved voices that are kept in memory, the most recently used ones; some 160 kB each.
 _VOICES = 32
+# Settings of Flash by which a text is written out: that of a job is, when it is planned.
+_OF_SINGLE_TEXTS = frozenset({"upstream_exact", "normalize_text"})
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,8 @@ def checked_settings(tts, settings: Mapping[str, Any], language: str | None) -> 
     foreign = sorted(set(settings) - set(known))
     if foreign:
         raise SettingError(f"{tts.checkpoint.config.variant} has no {', '.join(foreign)}.")
+    for name in sorted(_OF_SINGLE_TEXTS & settings.keys()):
+        raise SettingError(f"a job has no {name}: it is for single texts.")
     if "language_id" in known:
         languages = tts.checkpoint.tokenizer.languages
         if not language:

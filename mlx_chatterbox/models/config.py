@@ -344,6 +344,11 @@ class ModelConfig(CheckpointConfig):
     quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
     source: dict = field(default_factory=dict)
 
+    @property
+    def kind(self) -> str:
+        """Kind of its class: "flash" where T3 fills in blocks, else the tokenizer's."""
+        return "flash" if self.t3.has_mask else self.text.tokenizer
+
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict()
         # Left out, so that older versions can read what has nothing to say here.

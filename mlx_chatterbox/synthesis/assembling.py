@@ -118,7 +118,7 @@ class TextAssembler:
             raise self.failures[min(self.failures)]
         outcomes = [one.outcome for one in self.finished()]
         return Result(
-            max((settings.limit.tokens for settings in self._settings), default=0),
+            self._request.limit,
             waveforms=self.waveforms,
             tokens=[token for one in outcomes for token in one.tokens],
             outcomes=outcomes,

@@ -17,9 +17,9 @@ from ..audio.stretch import checked_speed
 from ..errors import SettingError, TextError, errors_about
 from ..models.config import GenerationConfig
 from ..models.decoder.cache import KVCache
+from ..models.decoder.rows import DecodingRequest
 from ..models.s3gen.flow import check_steps
 from ..models.t3.prefix import PrefixMemory
-from ..models.t3.requests import RowRequest, check_lengths
 from ..runtime.device_argument import on_device
 from ..runtime.memory import clear_device_cache
 from ..runtime.parallel import core_lock, run_all
@@ -27,7 +27,6 @@ from ..voices.checks import check_voice
 from ..voices.voice import Voice, embed_voice, is_saved_voice
 from ..watermark.weights import is_wanted
 from ..weights.checkpoint import Checkpoint
-from ..weights.variants import VARIANTS, refuse_silent
 from .assembling import TextAssembler
 from .request import (
     Request,
@@ -36,7 +35,6 @@ from .request import (
     TextArguments,
     Utterance,
     check_noise,
-    check_number,
     check_options,
     check_seeds,
     names_of_texts,
@@ -62,8 +60,6 @@ class Engine:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str | None = None):
-        """Raise CheckpointError if the model's way of decoding is missing."""
-        refuse_silent(VARIANTS.get(checkpoint.config.variant))
         self.networks, self.config = checkpoint.networks, checkpoint.config
         self.tokenizer = checkpoint.tokenizer
         self.sample_rate = checkpoint.config.s3gen.sampling_rate
@@ -157,15 +153,13 @@ class Engine:
         options = arguments.options
         with errors_about(arguments.name):
             check_options(options)
-            check_number("cfg_weight", arguments.cfg_weight)
             wanted, steps = options.get("max_new_tokens"), options.get("n_cfm_timesteps")
             limit = self.defaults.max_new_tokens if wanted is None else wanted
             steps = self.defaults.cfm_steps if steps is None else steps
             check_steps(steps)
             fits_once = options.get("noise") is None and options.get("source") is None
             return SpeechSettings(
-                arguments.sampling,
-                arguments.cfg_weight,
+                arguments.decoding,
                 TokenLimit(limit, is_callers=wanted is not None),
                 steps,
                 guard=bool(options.get("guard", True)) and fits_once,
@@ -186,18 +180,17 @@ class Engine:
         return voices
 
     def _default_batch_size(self, settings: Sequence[SpeechSettings]) -> int:
-        can_guide = not self.networks.t3.config.is_gpt2
-        is_guided = can_guide and any(one.cfg_weight > 0 for one in settings)
+        is_guided = any(one.decoding.is_guided(self.networks.t3) for one in settings)
         return ROWS_TOGETHER // 2 if is_guided else ROWS_TOGETHER
 
     def _check_lengths(
         self, pieces: Sequence[TextPiece], settings: SpeechSettings, text: str, arguments: str
     ) -> None:
         """Check the lengths of a text's pieces; errors name the text, or its arguments."""
-        t3, limit = self.networks.t3, settings.limit.tokens
+        t3 = self.networks.t3
         with errors_about(text, (TextError,)), errors_about(arguments, (SettingError,)):
             for piece in pieces:
-                check_lengths(t3, piece.ids, settings.cfg_weight, limit)
+                settings.decoding.check(t3, piece.ids, settings.limit_of(piece).tokens)
 
     def speak(self, request: Request) -> Result:
         """Speak all texts of a request.
@@ -235,7 +228,7 @@ class Engine:
 
     def row_requests(
         self, request: Request, on_token: Callable[[Utterance, int], object] | None = None
-    ) -> list[RowRequest]:
+    ) -> list[DecodingRequest]:
         """Make the requests for the tokens of a request's pieces, for a `DecodingEngine`.
 
         Args:

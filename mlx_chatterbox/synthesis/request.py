@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import mlx.core as mx
 import numpy as np
 
 from ..errors import SettingError
-from ..models.t3.sampling import SamplingSettings
 from ..runtime.seeds import piece_seeds, random_key
 from ..text.checked_text import described
 from ..text.respelling import Lexicon
-from ..text.writing import UPSTREAM, Normalize
+from ..text.writing import UNCHANGED, UPSTREAM, Normalize
 from ..voices.voice import Voice
+from .decoding import Decoding
 from .result import Outcome
 from .splitting import TextPiece
 from .tokens import TokenLimit
@@ -53,7 +53,8 @@ class SpeechOptions(TypedDict, total=False):
             changes nothing.
         normalize: True writes numbers, abbreviations and signs out in words first; None takes the
             checkpoint's setting, which is False in upstream's (`docs/spoken-forms.md`). For
-            Chatterbox-Flash also "upstream": its own cleaner, for exact comparison.
+            Chatterbox-Flash also "upstream": its own cleaner, and "unchanged": the text to the
+            letter, both for exact comparison.
     """
 
     voice: Voice | None
@@ -83,6 +84,7 @@ class TextArguments:
     Texts with the same arguments share one object.
 
     Attributes:
+        decoding: settings by which the tokens are written.
         language_id: of the multilingual models.
         options: the voice in them is ignored.
         voice: returns the voice; called when all else is right, since a recording takes seconds.
@@ -90,8 +92,7 @@ class TextArguments:
             texts.
     """
 
-    sampling: SamplingSettings
-    cfg_weight: float
+    decoding: Decoding
     language_id: str | None
     options: SpeechOptions
     voice: Callable[[], Voice]
@@ -106,7 +107,8 @@ class SpeechSettings:
     With the voice, the seed and the pieces of its text this is all that a text's speech depends on.
 
     Attributes:
-        cfg_weight: how strongly the text guides; 0 is off.
+        decoding: by which the tokens are written.
+        limit: most tokens of a piece, however long its text; see `limit_of`.
         cfm_steps: steps of the flow.
         guard: True judges the speech, and repeats what has a finding; False with the caller's
             noise, which fits no further attempt.
@@ -114,13 +116,21 @@ class SpeechSettings:
         speed: factor by which it is played faster than it was spoken.
     """
 
-    sampling: SamplingSettings
-    cfg_weight: float
+    decoding: Decoding
     limit: TokenLimit
     cfm_steps: int
     guard: bool = True
     watermark: bool = True
     speed: float = 1.0
+
+    @property
+    def sampling(self) -> Any:
+        """The settings of `decoding` by which tokens are drawn."""
+        return self.decoding.sampling
+
+    def limit_of(self, piece: TextPiece) -> TokenLimit:
+        """The most tokens of a piece."""
+        return self.decoding.limit_of(self.limit, piece.ids.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +152,11 @@ class Utterance:
     voice: Voice
     settings: SpeechSettings
     name: str = ""
+
+    @property
+    def limit(self) -> TokenLimit:
+        """The most tokens of it."""
+        return self.settings.limit_of(self.piece)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +221,16 @@ class Request:
                 "itself."
             )
 
+    @property
+    def limit(self) -> int:
+        """The most tokens of a piece, of any text."""
+        limits = (
+            settings.limit_of(piece).tokens
+            for pieces, settings in zip(self.texts, self.settings, strict=True)
+            for piece in pieces
+        )
+        return max(limits, default=0)
+
     def utterances(self) -> list[Utterance]:
         """All pieces in order, each with its seed; seeds that are None are drawn now."""
         utterances: list[Utterance] = []
@@ -252,7 +277,7 @@ def check_options(options: SpeechOptions) -> None:
     for name in ("watermark", "guard"):
         check_flag(name, options.get(name))
     normalize = options.get("normalize")
-    if not (isinstance(normalize, str) and normalize == UPSTREAM):
+    if not (isinstance(normalize, str) and normalize in (UPSTREAM, UNCHANGED)):
         check_flag("normalize", normalize)
     for name in ("noise", "source"):
         value = options.get(name)

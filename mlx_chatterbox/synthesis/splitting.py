@@ -15,7 +15,7 @@ from ..text.reading import read_text, without_mere_tags
 from ..text.respelling import Lexicon
 from ..text.unread import UnreadWarning, merged, quoted_list
 from ..text.unwritten import unwritten
-from ..text.writing import UPSTREAM, Normalize, Writing, writing_for
+from ..text.writing import Normalize, Writing, writing_for
 
 if TYPE_CHECKING:
     from ..models.config import ModelConfig
@@ -106,7 +106,7 @@ class TextSplitter:
         lexicon: Lexicon = None,
     ):
         self._writing = writing_for(config.text, language_id, normalize, lexicon)
-        if normalize == UPSTREAM:  # to the letter, so nothing may change it afterwards
+        if isinstance(normalize, str):  # to the letter, so nothing may change it afterwards
             config = replace(config, text=replace(config.text, punctuation="unchanged"))
         self._config, self._tokenizer, self._language = config, tokenizer, language_id
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-import mlx.core as mx
 import numpy as np
 
 from ..audio.silence import silence
@@ -22,17 +21,18 @@ from ..errors import SettingError, TextError
 from ..models.config import SILENCE_TOKEN, ModelConfig
 from ..models.decoder.cache import KVCache
 from ..models.s3gen.token_stream import ChunkTokens, TokenStream
-from ..models.t3.decoding import decode
 from ..runtime.device_argument import computed_on
 from ..runtime.memory import give_back_memory
 from ..runtime.parallel import core_lock
 from ..runtime.seeds import token_and_sound_keys
 from ..voices.voice import Voice
 from ..watermark.marker import DELAY_SECONDS, mark_stream
+from .decoding import decode
 from .monitor import Plausible, TokenMonitor, judge_decoded, plausible
 from .request import Request, Utterance
 from .result import Outcome, Result
-from .tokens import TOKENS_PER_SECOND, AudibleTokens, DecodedTokens
+from .synthesizer import row_request
+from .tokens import TOKENS_PER_SECOND, AudibleTokens, DecodedTokens, voiding_token
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ class StreamSynthesizer:
 
     Attributes:
         settings: the text's own.
+        limit: most tokens of a piece.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class StreamSynthesizer:
         self._prefix_of = prefix_of
         (self.settings,) = request.settings
         self._sizes = chunks.in_tokens(DELAY_SECONDS if self.settings.watermark else 0.0)
-        self.sample_rate = config.s3gen.sampling_rate
+        self.sample_rate, self.limit = config.s3gen.sampling_rate, request.limit
 
     def chunks(
         self, result: Result, on_begin: Callable[[Result], None]
@@ -125,7 +126,7 @@ class StreamSynthesizer:
     ) -> Generator[tuple[np.ndarray, bool]]:
         """Yield the chunks of a piece, and True for its last, which has the pause after it."""
         defaults = self._config.generation
-        token_key, sound_key = token_and_sound_keys(utterance.seed)
+        _, sound_key = token_and_sound_keys(utterance.seed)
         sound = TokenStream(
             self._networks.s3gen,
             utterance.voice.reference,
@@ -135,13 +136,13 @@ class StreamSynthesizer:
         )
         decoding = _Decoding(
             AudibleTokens(
-                self._networks.t3.config.start_speech_token,
+                voiding_token(self._networks.t3.config),
                 self._config.s3gen.vocab_size,
                 into=result.tokens,
             ),
             plausible(utterance.piece.read, defaults.seconds_per_letter),
         )
-        with closing(self._decode(utterance, decoding, token_key)) as tokens:
+        with closing(self._decode(utterance, decoding)) as tokens:
             for token in tokens:
                 is_audible = decoding.audible.add(token, is_played=sound.begun)
                 if not is_audible:
@@ -163,21 +164,12 @@ class StreamSynthesizer:
         pause = silence(utterance.piece.pause_after, self.sample_rate)
         yield np.concatenate([rest, pause]), True
 
-    def _decode(self, utterance: Utterance, decoding: _Decoding, key: mx.array) -> Generator[int]:
+    def _decode(self, utterance: Utterance, decoding: _Decoding) -> Generator[int]:
         """Yield speech tokens as T3 decodes them, until the monitor ends the piece."""
-        settings, progress = utterance.settings, self._request.progress
-        limit = settings.limit.tokens
-        monitor = TokenMonitor(decoding.bounds) if settings.guard else None
-        tokens = decode(
-            self._networks.t3,
-            self._prefix_of(utterance.voice),
-            utterance.piece.ids,
-            settings.sampling,
-            settings.cfg_weight,
-            limit,
-            key,
-        )
-        with closing(tokens):
+        progress, limit = self._request.progress, utterance.limit.tokens
+        monitor = TokenMonitor(decoding.bounds) if utterance.settings.guard else None
+        request = row_request(utterance, self._prefix_of(utterance.voice))
+        with closing(decode(self._networks.t3, request)) as tokens:
             for token in tokens:
                 decoding.count += 1
                 if progress is not None:
@@ -194,7 +186,8 @@ class StreamSynthesizer:
             TextError: no token of it has a sound.
         """
         settings, audible = utterance.settings, decoding.audible.tokens
-        decoded = DecodedTokens.within(settings.limit, decoding.count, audible, decoding.was_ended)
+        limit = utterance.limit
+        decoded = DecodedTokens.within(limit, decoding.count, audible, decoding.was_ended)
         # What a guard ended did not run into the limit.
         if not decoding.was_ended:
             result.stopped = result.stopped and decoded.stopped
@@ -263,7 +256,7 @@ def stream_speech(
         on_begin: called with the result when the first chunk is requested, in that thread.
     """
     settings = synthesizer.settings
-    result = Result(settings.limit.tokens)
+    result = Result(synthesizer.limit)
     speech = shaped_stream(
         synthesizer.chunks(result, on_begin),
         synthesizer.sample_rate,

@@ -13,16 +13,15 @@ import numpy as np
 from ..models.config import SILENCE_TOKEN, ModelConfig
 from ..models.decoder.cache import KVCache
 from ..models.decoder.engine import DecodingEngine
-from ..models.decoder.rows import Row
+from ..models.decoder.rows import DecodingRequest, Row
 from ..models.s3gen.batch import speech_of
-from ..models.t3.requests import RowRequest
 from ..runtime.memory import clear_device_cache
 from ..runtime.parallel import can_run_two, core_lock, run_all
 from ..runtime.seeds import token_and_sound_keys
 from ..voices.voice import Voice
 from .monitor import Finding, TokenMonitor
 from .request import Request, Utterance
-from .tokens import TOKENS_PER_SECOND, DecodedTokens, audible_tokens
+from .tokens import TOKENS_PER_SECOND, DecodedTokens, audible_tokens, voiding_token
 
 # Attempts that are vocoded together differ by less than so many tokens, of 40 ms, prompt included:
 # all are computed as long as the longest.
@@ -101,7 +100,7 @@ class BatchSynthesizer:
         engine = DecodingEngine(t3, rows=together, mode=mode, prefills=None)
         left = deque(range(len(utterances)))
         rows: dict[Row, int] = {}
-        start, n_codes = t3.config.start_speech_token, self._config.s3gen.vocab_size
+        start, n_codes = voiding_token(t3.config), self._config.s3gen.vocab_size
         while left or rows:
             # Not all at once: each holds on to its voice.
             while left and len(rows) < 2 * together:
@@ -120,7 +119,7 @@ class BatchSynthesizer:
                     yield index, row.error
                     continue
                 audible = audible_tokens(row.tokens, start, n_codes)
-                limit = utterances[index].settings.limit
+                limit = utterances[index].limit
                 was_ended = row.end == "watch"
                 yield index, DecodedTokens.within(limit, len(row.tokens), audible, was_ended)
 
@@ -235,21 +234,18 @@ def row_request(
     prefix: KVCache,
     seed: int | None = None,
     on_token: Callable[[int], object] | None = None,
-) -> RowRequest:
+) -> DecodingRequest:
     """Make the request for an utterance's tokens.
 
     Args:
         prefix: T3's keys and values of its voice.
         seed: of this attempt; None: the utterance's own.
-        on_token: as in `RowRequest`.
+        on_token: as in `DecodingRequest`.
     """
-    settings = utterance.settings
-    return RowRequest(
+    return utterance.settings.decoding.request(
         utterance.piece.ids,
         prefix,
-        settings.sampling,
-        settings.cfg_weight,
-        settings.limit.tokens,
+        utterance.limit.tokens,
         token_and_sound_keys(utterance.seed if seed is None else seed)[0],
         on_token,
     )

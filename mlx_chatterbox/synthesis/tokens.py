@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..models.t3.config import T3Config
+
 TOKENS_PER_SECOND = 25
 
 
@@ -67,7 +69,7 @@ class AudibleTokens:
     token.
 
     Args:
-        start: the start token.
+        start: the start token, or `voiding_token`.
         n_codes: tokens from here on have no sound.
         into: a list that they are added to, after what it holds already.
     """
@@ -99,6 +101,16 @@ class AudibleTokens:
     @property
     def tokens(self) -> list[int]:
         return self._all[self._first :]
+
+
+def voiding_token(config: T3Config) -> int:
+    """The token that makes all tokens before it void; -1 for none.
+
+    It is the start token, which a network that writes one token at a time draws, if at all, to
+    begin anew. Where blocks are filled in it is like any token without a sound (upstream
+    `_trim_to_eos`).
+    """
+    return -1 if config.has_mask else config.start_speech_token
 
 
 def audible_tokens(tokens: Sequence[int], start: int, n_codes: int) -> list[int]:

@@ -17,8 +17,17 @@ from .spoken.signs import without_marks
 from .unread import UnreadWarning, quoted_list
 
 # Instead of this library's rules, those that Chatterbox-Flash has upstream, mistakes included.
-UPSTREAM = "upstream"
-Normalize = bool | Literal["upstream"] | None
+UPSTREAM: Literal["upstream"] = "upstream"
+# Not even marks are changed, as upstream's `normalize_text=False` has it.
+UNCHANGED: Literal["unchanged"] = "unchanged"
+Normalize = bool | Literal["upstream", "unchanged"] | None
+
+
+def exact(normalize: Normalize) -> Normalize:
+    """The choice by which upstream's package reads a text, as it has two: its cleaner, and none."""
+    if isinstance(normalize, str) or normalize:
+        return normalize
+    return UPSTREAM if normalize is None else UNCHANGED
 
 
 class Writing:
@@ -115,7 +124,7 @@ def writing_for(
     Args:
         config: the checkpoint's; an English one has no other language.
         normalize: whether to write texts out; None: the checkpoint's setting; `UPSTREAM`: as
-            upstream's cleaner does (`text/flash/cleaner.py`).
+            upstream's cleaner does (`text/flash/cleaner.py`); `UNCHANGED`: no.
 
     Raises:
         TextError: as `Respelling`; a text that upstream's cleaner fails on.
@@ -124,11 +133,12 @@ def writing_for(
     if config.tokenizer != "multilingual":
         language = "en"
     if isinstance(normalize, str):
-        if normalize != UPSTREAM or config.punctuation != "flash":
+        if normalize not in (UPSTREAM, UNCHANGED) or config.punctuation != "flash":
             raise SettingError(
-                f"normalize={normalize!r}: there are True, False and None, and {UPSTREAM!r} for "
-                "Chatterbox-Flash, whose cleaner it is."
+                f"normalize={normalize!r}: there are True, False and None, and for "
+                f"Chatterbox-Flash {UPSTREAM!r}, its own cleaner, and {UNCHANGED!r}."
             )
-        return Writing(respelling_of(lexicon), True, language, en_us_cleaner)
+        is_written = normalize == UPSTREAM
+        return Writing(respelling_of(lexicon), is_written, language, en_us_cleaner)
     normalizes = config.normalize if normalize is None else normalize
     return Writing(respelling_of(lexicon), normalizes, language)

@@ -220,8 +220,7 @@ def speakers_of(
     from ..api.tts import CLASSES, ChatterboxMultilingualTTS
     from ..audio.files import save_audio
 
-    kind = checkpoint.config.text.tokenizer
-    tts = CLASSES[kind](checkpoint)
+    tts = CLASSES[checkpoint.config.kind](checkpoint)
     generate: Callable[..., np.ndarray] = tts.generate
     if isinstance(tts, ChatterboxMultilingualTTS):
         generate = partial(tts.generate, language_id=language)

@@ -34,7 +34,7 @@ class Variant:
     Attributes:
         optional_files: tokenizer files that a folder may lack.
         size: of the download, for help texts.
-        speaks: False for one whose way of decoding this version does not have.
+        has_voice: False for one that is published without a voice.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Variant:
     optional_files: tuple[str, ...] = ()
     voice_file: str = "conds.pt"
     size: str = "3 GB"
-    speaks: bool = True
+    has_voice: bool = True
 
     @property
     def weight_files(self) -> tuple[str, ...]:
@@ -172,20 +172,11 @@ _ROWS = (
         voice_encoder_file="ve.safetensors",
         tokenizer_files=(ENGLISH_FILE,),
         default_config=_flash,
-        speaks=False,
+        has_voice=False,
     ),
 )
 
 VARIANTS: dict[str, Variant] = {row.name: row for row in _ROWS}
-
-
-def refuse_silent(row: Variant | None) -> None:
-    """Raise CheckpointError if this version cannot decode a variant."""
-    if row is not None and not row.speaks:
-        raise CheckpointError(
-            f"{row.name} decodes blocks of tokens, which this version cannot do yet: it converts "
-            "the model and converts voices with it. To speak, take another (chatterbox, turbo)."
-        )
 
 
 def variant_named(name: str) -> Variant:

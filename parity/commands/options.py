@@ -17,19 +17,13 @@ def variant(
     command: argparse.ArgumentParser,
     default: str | None = "english",
     shown: str = "",
-    compared: bool = True,
 ) -> None:
-    """Add `--variant`; with default None it is what the given weights are.
-
-    Args:
-        compared: the command compares stages of the variant.
-    """
+    """Add `--variant`; with default None it is what the given weights are."""
     default_is = "english, or that of the weights" if default is None else "english"
     shown = shown or (
         f"english, multilingual, turbo, nano, ..., or chattts (default: {default_is})"
     )
-    kind = compared_variant if compared else known_variant
-    command.add_argument("--variant", type=kind, default=default, help=shown)
+    command.add_argument("--variant", type=known_variant, default=default, help=shown)
 
 
 def t3_file(command: argparse.ArgumentParser) -> None:
@@ -86,18 +80,6 @@ def known_stage(text: str) -> str:
     known = (*TAPPED_STAGES, *CHATTTS_TAPPED_STAGES)
     if not any(fnmatchcase(text, name) for name in known):
         raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(known)}")
-    return text
-
-
-def compared_variant(text: str) -> str:
-    """Return the name of a variant whose stages there are; flash has none yet."""
-    from mlx_chatterbox.weights.variants import VARIANTS
-
-    row = VARIANTS.get(known_variant(text))
-    if row is not None and not row.speaks:
-        raise argparse.ArgumentTypeError(
-            f"{text} has no stages to compare yet; fabricate makes its weights"
-        )
     return text
 
 

@@ -110,7 +110,7 @@ def _add_makers(commands) -> None:
         description="Fills upstream's files from a seeded generator; activations are of order one.",
     )
     fabricate.add_argument("output", metavar="OUTPUT", type=Path, help="folder to make")
-    options.variant(fabricate, compared=False)
+    options.variant(fabricate)
     options.seed(fabricate)
     fabricate.add_argument(
         "--small",
@@ -133,7 +133,7 @@ def _add_makers(commands) -> None:
 
     inputs = commands.add_parser("inputs", help="write a dump with inputs for every stage")
     inputs.add_argument("output", metavar="OUT", type=Path)
-    options.variant(inputs, compared=False)
+    options.variant(inputs)
     options.seed(inputs)
     options.audio(inputs)
     inputs.set_defaults(action="makers.inputs")

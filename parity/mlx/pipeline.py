@@ -65,7 +65,7 @@ def pipeline(checkpoint, inputs: Arrays) -> dict[str, np.ndarray]:
         mx.array(np.asarray(inputs["pipeline/noise"], dtype=np.float32)).T[None],
         mx.array(np.asarray(inputs["pipeline/source"], dtype=np.float32))[None],
     )
-    kind = CLASSES[checkpoint.config.text.tokenizer]
+    kind = CLASSES[checkpoint.config.kind]
     tts = kind(replace(checkpoint, networks=_WithS3Gen(checkpoint.networks, speaker)))
     language = inputs.get("pipeline/language")
     with tempfile.TemporaryDirectory() as folder:

@@ -12,6 +12,7 @@ from mlx_chatterbox.errors import AudioError, SettingError
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.runtime.seeds import piece_seeds
 from mlx_chatterbox.synthesis.assembling import FinishedPiece, TextAssembler
+from mlx_chatterbox.synthesis.decoding import TokenDecoding
 from mlx_chatterbox.synthesis.request import Request, SpeechSettings
 from mlx_chatterbox.synthesis.result import Outcome
 from mlx_chatterbox.synthesis.splitting import TextPiece
@@ -37,7 +38,7 @@ TEXTS = (
 
 def settings(limit: int = 100, **values) -> SpeechSettings:
     values = {"watermark": False, **values}
-    return SpeechSettings(SamplingSettings(), 0.5, TokenLimit(limit, False), 1, **values)
+    return SpeechSettings(TokenDecoding(SamplingSettings()), TokenLimit(limit, False), 1, **values)
 
 
 def request(own=(), **values) -> Request:

@@ -10,6 +10,7 @@ import pytest
 
 from mlx_chatterbox.errors import TextError
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
+from mlx_chatterbox.synthesis.decoding import TokenDecoding
 from mlx_chatterbox.synthesis.monitor import judge_decoded, plausible
 from mlx_chatterbox.synthesis.request import SpeechSettings, Utterance
 from mlx_chatterbox.synthesis.result import Outcome
@@ -32,7 +33,7 @@ def decoded(tokens, was_ended=False, is_cut_off=False) -> DecodedTokens:
 
 
 def utterances(count: int, unread=(), unguarded=()) -> list[Utterance]:
-    settings = SpeechSettings(SamplingSettings(), 0.5, TokenLimit(1000, False), 1)
+    settings = SpeechSettings(TokenDecoding(SamplingSettings()), TokenLimit(1000, False), 1)
     return [
         Utterance(
             n,

@@ -33,9 +33,9 @@ def writes(monkeypatch, *pieces):
     """Makes T3 decode these tokens, piece by piece; returns the limits of its calls."""
     left, limits = list(pieces), []
 
-    def decode(t3, past, text, settings, cfg_weight, limit, key):
-        limits.append(limit)
-        yield from left.pop(0)[:limit]
+    def decode(t3, request):
+        limits.append(request.max_new_tokens)
+        yield from left.pop(0)[: request.max_new_tokens]
 
     monkeypatch.setattr("mlx_chatterbox.synthesis.streaming.decode", decode)
     return limits
