@@ -72,7 +72,6 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _convert(arguments: argparse.Namespace) -> None:
     from mlx_chatterbox.weights.atomic_folder import recover
-    from mlx_chatterbox.weights.checkpoint import variant_of
     from mlx_chatterbox.weights.conversion.core import convert
     from mlx_chatterbox.weights.conversion.recipes import RECIPES_OF, uniform
     from mlx_chatterbox.weights.hub import (
@@ -86,7 +85,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         variant_called,
     )
 
-    from .families import family_in, refuse_for, refuse_to_verify
+    from .families import family_in, refuse_for
 
     source, variant, repo = arguments.source, arguments.variant, None
     say_passed_over(source)
@@ -106,9 +105,6 @@ def _convert(arguments: argparse.Namespace) -> None:
         source = resolve(variant if _publishes(repo, variant) else source, arguments.t3)
     family = family_in(source)
     refuse_for(family, arguments)
-    if _verifies(arguments):
-        row = variant_of(source)
-        refuse_to_verify(variant or (row and row.name))
     if arguments.recipe is not None:
         recipe = RECIPES_OF[family][arguments.recipe]
     elif arguments.quantize is not None:

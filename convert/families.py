@@ -9,9 +9,7 @@ from pathlib import Path
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import CHATTTS_TYPE, FAMILIES, MODEL_TYPE
 from mlx_chatterbox.weights.chattts_files import has_chattts_files
-from mlx_chatterbox.weights.configuration import read_config
 from mlx_chatterbox.weights.hub import family_of
-from mlx_chatterbox.weights.variants import VARIANTS
 
 from .model_card import chosen_license
 from .verification import Verification
@@ -37,16 +35,6 @@ def refuse_for(family: str, arguments: argparse.Namespace) -> None:
         )
     if arguments.upload_repo is not None:
         chosen_license(family, arguments.license)
-
-
-def refuse_to_verify(variant: str | None) -> None:
-    """Raise CheckpointError for a variant whose predictions this version cannot compute."""
-    row = VARIANTS.get(variant or "")
-    if row is not None and not row.speaks:
-        raise CheckpointError(
-            f"{row.name} cannot be verified: this version does not decode its blocks yet. Leave "
-            "out --verify; to publish it all the same: --no-verify --force-upload."
-        )
 
 
 def check_loads(folder: Path) -> None:
@@ -75,7 +63,6 @@ def verify_folders(
         from .chattts_verification import verify_chattts
 
         return verify_chattts(reference, converted, positions=positions)
-    refuse_to_verify(read_config(converted).variant)
     from .verification import verify
 
     return verify(reference, converted, positions=positions, word_errors=word_errors)

@@ -150,16 +150,13 @@ def _introduction(config: CheckpointConfig, repo: str, base_model: str | None) -
 def _usage(folder: Path, config: CheckpointConfig, repo: str) -> str:
     if not isinstance(config, ModelConfig):
         return _chattts_usage(repo)
-    row = VARIANTS.get(config.variant)
-    if row is not None and not row.speaks:
-        return _silent_usage(repo)
     option, argument, note = "", "", ""
     if config.text.tokenizer == "multilingual":
         option, argument = ' --language "en"', ', language_id="en"'
     if not (folder / VOICE_NAME).is_file():
         option, argument = f"{option} --voice me.wav", f'{argument}, audio_prompt_path="me.wav"'
         note = "\n\nIt has no built-in voice: `me.wav` is a recording of the voice to speak in."
-    kind = _CLASSES[config.text.tokenizer]
+    kind = "ChatterboxFlashTTS" if config.t3.has_mask else _CLASSES[config.text.tokenizer]
     return f"""\
 ## Use{note}
 
@@ -174,19 +171,6 @@ from mlx_chatterbox import {kind}
 
 model = {kind}.from_pretrained("{repo}")
 soundfile.write("hello.wav", model.generate("Hello there."{argument}), model.sr)
-```"""
-
-
-def _silent_usage(repo: str) -> str:
-    return f"""\
-## Use
-
-The version of mlx-chatterbox that wrote this does not decode the model's blocks yet; a later one is
-needed to speak. It has no built-in voice. The model converts recordings to another voice:
-
-```
-pip install mlx-chatterbox
-python -m mlx_chatterbox.vc --model {repo} --input talk.wav --voice me.wav --output out.wav
 ```"""
 
 

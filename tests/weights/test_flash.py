@@ -295,15 +295,9 @@ def test_the_card_has_its_licence_and_its_origin(converted, tmp_path, capsys):
     assert top["license"] == "mit"
     assert top["base_model"] == "ResembleAI/chatterbox-flash"
     assert "no built-in voice" in card
-    assert "mlx_chatterbox.generate" not in card, "it cannot speak yet"
-    assert "mlx_chatterbox.vc --model me/flash" in card
-
-
-def test_a_verification_is_refused_before_the_work(converted, files, tmp_path, capsys):
-    for source in (converted, files):
-        assert convert_command.main([str(source), str(tmp_path / "out"), "--verify"]) == 1
-        assert "error: flash cannot be verified" in capsys.readouterr().err
-        assert not (tmp_path / "out").exists()
+    assert '--model me/flash --text "Hello there." --voice me.wav --output hello.wav' in card
+    assert "from mlx_chatterbox import ChatterboxFlashTTS" in card
+    assert 'model.generate("Hello there.", audio_prompt_path="me.wav")' in card
 
 
 def test_a_card_of_any_model_without_a_voice_says_how_to_give_one(small_checkpoint, tmp_path):
