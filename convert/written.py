@@ -156,7 +156,7 @@ def _token_by_token(t3, config, conditioning, texts, positions, seed) -> tuple[W
 
 
 def _by_block(t3, config, conditioning, texts, positions, seed) -> tuple[Written, ...]:
-    """Of each sentence every n-th step is kept, of the next one those after it."""
+    """Keep every n-th step of a sentence, and of the next one those after it."""
     blocks, generation = config.blocks, config.generation
     sampling = FlashSampling(
         num_steps=blocks.num_steps,
