@@ -13,7 +13,7 @@ from mlx_chatterbox.models.flash.cache import BlockCache
 from mlx_chatterbox.models.flash.decoding import decode
 from mlx_chatterbox.models.flash.requests import BlockStep, FlashRequest
 from mlx_chatterbox.models.flash.schedule import table
-from mlx_chatterbox.models.flash.settings import FlashSampling
+from mlx_chatterbox.models.flash.settings import usual_sampling
 from mlx_chatterbox.models.flash.writer import BlockWriter
 from mlx_chatterbox.models.t3.decoding import decode_batch
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
@@ -157,15 +157,7 @@ def _token_by_token(t3, config, conditioning, texts, positions, seed) -> tuple[W
 
 def _by_block(t3, config, conditioning, texts, positions, seed) -> tuple[Written, ...]:
     """Keep every n-th step of a sentence, and of the next one those after it."""
-    blocks, generation = config.blocks, config.generation
-    sampling = FlashSampling(
-        num_steps=blocks.num_steps,
-        temperature=generation.temperature,
-        time_shift_tau=blocks.time_shift_tau,
-        schedule_t_shift=blocks.schedule_t_shift,
-        cfg_scale=generation.cfg_weight,
-        position_temperature=blocks.position_temperature,
-    )
+    blocks, sampling = config.blocks, usual_sampling(config)
     counts = table(blocks.size, sampling)
     of_block = sum(sum(counts[i:]) for i, count in enumerate(counts) if count)
     each = -(-positions // len(texts))
@@ -178,7 +170,7 @@ def _by_block(t3, config, conditioning, texts, positions, seed) -> tuple[Written
             mx.array(text),
             conditioning,
             sampling,
-            min(needed * blocks.size, generation.max_new_tokens),
+            min(needed * blocks.size, config.generation.max_new_tokens),
             blocks.size,
             key=mx.random.key(seed + number),
             on_step=steps.append,
