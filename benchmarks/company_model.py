@@ -41,7 +41,7 @@ def open_networks(model: str, precision: str) -> tuple[Chatterbox, ModelConfig]:
 
     Raises:
         BenchmarkError: few bits of weights that are not made up.
-        CheckpointError: no such model, or one that this version cannot decode.
+        CheckpointError: no such model.
     """
     if model in VARIANTS and model != "pocket":
         networks, config = networks_of(model, precision), configuration(model, precision)

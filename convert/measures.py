@@ -1,8 +1,8 @@
 """The distance of a model from another with the same configuration: tokens, mel and waveform.
 
 The float32 reference fixes text, voice, speech tokens and noise once, so that only the weights
-differ: T3's distributions are compared along the reference's speech tokens, and S3Gen synthesises
-these tokens.
+differ: T3's distributions are compared along the reference's speech tokens, or in blocks that it
+decided, and S3Gen synthesises these tokens.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import numpy as np
 
 import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is found)
 from mlx_chatterbox.audio.mel import s3gen_mel
-from mlx_chatterbox.models.t3.decoding import decode_batch
-from mlx_chatterbox.models.t3.sampling import SamplingSettings
+from mlx_chatterbox.models.flash.writer import BlockWriter
 from mlx_chatterbox.synthesis.tokens import audible_tokens
 from mlx_chatterbox.train.data.text import TextEncoder
 from mlx_chatterbox.voices.voice import Voice, embed_voice
 from mlx_chatterbox.weights.checkpoint import Checkpoint
+
+from .written import Written, write_sentences
 
 # isort: split
 import mlx.core as mx
@@ -51,20 +52,22 @@ class Material:
     """The input of a comparison, the same for every model.
 
     Attributes:
-        sentences: for each its text tokens (n,) and the reference's speech tokens (m,), int32.
+        sentences: those that the reference has written.
         spoken: (T,) int32, the speech tokens that S3Gen synthesises.
         seed: of S3Gen's noise.
+        block_size: of the prior that is compared; None: T3 writes no blocks, and has none.
     """
 
     voice: Voice
-    sentences: tuple[tuple[np.ndarray, np.ndarray], ...]
+    sentences: tuple[Written, ...]
     spoken: np.ndarray
     seed: int
+    block_size: int | None = None
 
     @property
     def positions(self) -> int:
-        """The number of distributions to compare: one for each speech token, one for the end."""
-        return sum(len(speech) + 1 for _, speech in self.sentences)
+        """The number of distributions to compare."""
+        return sum(sentence.positions for sentence in self.sentences)
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,14 @@ class ModelOutputs:
     """A model's results for the material.
 
     Attributes:
-        tokens: (P, V) log-probabilities of the next token, without guidance.
+        tokens: (P, V) log-probabilities of the next token, or of a token of a block, without
+            guidance.
         guided: (P, V) the same with classifier-free guidance; tokens are drawn from these.
         mel: (T, 80) natural logarithms.
         waveform: (480 T,) with the model's own excitation.
         source: (480 T,) the model's own excitation.
         same_source: (480 T,) the waveform with the reference's excitation.
+        prior: (V,) logarithms of the prediction by which blocks are calibrated; None: no blocks.
     """
 
     tokens: np.ndarray
@@ -86,6 +91,7 @@ class ModelOutputs:
     waveform: np.ndarray
     source: np.ndarray
     same_source: np.ndarray
+    prior: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,7 @@ class Distance:
         mel: mean absolute difference, dB.
         waveform: relative RMS, the excitation being the same.
         spectrum: mean absolute difference of the waveforms' mel spectra, dB, each with its own F0.
+        prior: divergence of the prior, nats; None: T3 writes no blocks.
     """
 
     kl: float
@@ -108,6 +115,7 @@ class Distance:
     mel: float
     waveform: float
     spectrum: float
+    prior: float | None = None
 
 
 def prepare(
@@ -139,49 +147,16 @@ def prepare(
         seconds = max(4.0, config.generation.min_reference_seconds + 1.0)
         voice = embed_voice(reference.networks, synthetic_voice(seconds, seed), config.generation)
     encode = TextEncoder(reference.tokenizer, config)
-    written = _written(reference, voice, [encode(t, language) for t in texts], positions, seed)
+    t3, ids = reference.networks.t3, [encode(text, language) for text in texts]
+    written = write_sentences(t3, config, _conditioning(t3, voice), ids, positions, seed)
     start, codes = config.t3.start_speech_token, config.s3gen.vocab_size
-    audible = [t for _, speech in written for t in audible_tokens(speech.tolist(), start, codes)]
+    audible = [
+        token for one in written for token in audible_tokens(one.tokens.tolist(), start, codes)
+    ]
     if len(audible) < spoken:  # a model that hardly speaks still has an S3Gen
         audible += np.random.default_rng(seed).integers(0, codes, spoken - len(audible)).tolist()
-    return Material(voice, written, np.array(audible[:spoken], dtype=np.int32), seed)
-
-
-def _written(reference: Checkpoint, voice: Voice, texts, positions: int, seed: int):
-    """Draw speech tokens for text tokens, with the reference's usual sampling settings.
-
-    Returns:
-        For each sentence its text tokens and speech tokens, at most `positions` predictions in all.
-    """
-    t3, generation = reference.networks.t3, reference.config.generation
-    settings = SamplingSettings(
-        generation.temperature,
-        generation.repetition_penalty,
-        generation.min_p,
-        generation.top_p,
-        generation.top_k,
-        generation.sampler_order,
-    )
-    speech: list[list[int]] = [[] for _ in texts]
-    steps = decode_batch(
-        t3,
-        _conditioning(t3, voice),
-        [mx.array(text) for text in texts],
-        settings,
-        generation.cfg_weight,
-        min(2 * -(-positions // len(texts)), generation.max_new_tokens),
-        [mx.random.key(seed + i) for i in range(len(texts))],
-    )
-    for step in steps:
-        for sentence, token in step:
-            speech[sentence].append(token)
-    sentences, left = [], positions
-    for text, tokens in zip(texts, speech, strict=True):
-        if left > 0:
-            tokens = tokens[: left - 1]
-            left -= len(tokens) + 1
-            sentences.append((text, np.array(tokens, dtype=np.int32)))
-    return tuple(sentences)
+    size = config.blocks.size if config.t3.has_mask else None
+    return Material(voice, written, np.array(audible[:spoken], dtype=np.int32), seed, size)
 
 
 def _conditioning(t3, voice: Voice) -> mx.array:
@@ -214,20 +189,22 @@ def compute_outputs(
     if source is not None:
         same_source = s3gen.mel2wav.decode(mel, mx.array(source)[None])
     arrays = [_float32(value[0]) for value in (mel, waveform, own_source, same_source)]
-    return ModelOutputs(tokens, guided, *arrays)
+    prior = None
+    if material.block_size is not None:
+        prior = _float32(BlockWriter(networks.t3).log_prior(material.block_size))
+    return ModelOutputs(tokens, guided, *arrays, prior)
 
 
 def token_distributions(t3, material: Material, cfg_weight: float) -> tuple[np.ndarray, np.ndarray]:
-    """Compute T3's log-probabilities of the next speech token along the material.
+    """Compute T3's log-probabilities of speech tokens along the material.
 
     Returns:
         (P, V) float32 without guidance, and with classifier-free guidance.
     """
     conditioning = _conditioning(t3, material.voice)
     plain, guided = [], []
-    for text, speech in material.sentences:
-        logits = t3.teacher_forced_logits(conditioning, mx.array(text), mx.array(speech))
-        rows = _float32(logits)
+    for sentence in material.sentences:
+        rows = _float32(sentence.logits(t3, conditioning))
         plain.append(log_softmax(rows[0]))
         both = rows[0] if len(rows) == 1 else rows[0] + cfg_weight * (rows[0] - rows[1])
         guided.append(log_softmax(both))
@@ -240,6 +217,9 @@ def distance(reference: ModelOutputs, other: ModelOutputs) -> Distance:
         divergence(reference.tokens, other.tokens),
         divergence(reference.guided, other.guided),
     )
+    prior = None
+    if reference.prior is not None and other.prior is not None:
+        prior = float(divergence(reference.prior[None], other.prior[None])[0])
     return Distance(
         kl=float(kl.mean()),
         kl_guided=float(guided.mean()),
@@ -248,6 +228,7 @@ def distance(reference: ModelOutputs, other: ModelOutputs) -> Distance:
         mel=_or_infinite(np.abs(reference.mel - other.mel).mean() * MEL_TO_DB),
         waveform=_relative_rms(reference.same_source, other.same_source),
         spectrum=spectral_distance(reference.waveform, other.waveform),
+        prior=prior,
     )
 
 

@@ -62,13 +62,17 @@ TOKENS = "s3_tokenizer/tokens"
 # A verification must have all of these, each with its bound.
 WHOLE = ("next token", "mel", "waveform", "spectrum")
 REQUIRED = (*OUTPUTS, TOKENS, *WHOLE)
+# A T3 that writes blocks does not predict the token after a given one, and has a prior.
+BLOCK_OUTPUTS = tuple(name for name in OUTPUTS if name != "t3/logits")
+PRIOR = "prior of a block"
+BLOCKS_REQUIRED = (*BLOCK_OUTPUTS, TOKENS, *WHOLE, PRIOR)
 CHATTTS_REQUIRED = (
     *("gpt/code/hidden", "decoder/mel", "dvae/mel", "vocos/waveform", "dvae/encoded_ids"),
     *("next text token", "next code", "mel", "spectrum"),
 )
 WORD_ERRORS = "word error rate"
 # Inputs of stages without weights, and of greedy decoding, where one other token changes all later.
-_UNUSED = ("audio/ref_24k", "sampler", "t3/greedy_steps")
+_UNUSED = ("audio/ref_24k", "sampler", "t3/greedy_steps", "flash/greedy")
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ class Verification:
         weights: SHA-256 of each weight file, which identify the verified model.
         versions: of the software that computed it.
         family: model type of the verified model.
+        writes_blocks: whether its T3 does.
     """
 
     precision: str
@@ -106,6 +111,7 @@ class Verification:
     weights: Mapping[str, str]
     versions: Mapping[str, str] = field(default_factory=dict)
     family: str = MODEL_TYPE
+    writes_blocks: bool = False
 
     @property
     def holds(self) -> bool:
@@ -115,7 +121,9 @@ class Verification:
     def missing(self) -> tuple[str, ...]:
         """List the required figures that were not measured, or have no bound."""
         judged = {row.name for row in self.rows if row.bound is not None}
-        required = CHATTTS_REQUIRED if self.family == CHATTTS_TYPE else REQUIRED
+        required = BLOCKS_REQUIRED if self.writes_blocks else REQUIRED
+        if self.family == CHATTTS_TYPE:
+            required = CHATTTS_REQUIRED
         return tuple(name for name in required if name not in judged)
 
     @property
@@ -164,8 +172,10 @@ class Verification:
                 )
                 for row in document["rows"]
             )
-            family = document.get("family", MODEL_TYPE)  # which older ones do not state
-            result = cls(rows=rows, family=family, **{key: document[key] for key in _SAVED})
+            # Older ones do not state these.
+            newer = {"family": MODEL_TYPE, "writes_blocks": False}
+            values = {**newer, **document}
+            result = cls(rows=rows, **{key: values[key] for key in (*_SAVED, *newer)})
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}.") from None
         if result.weights != weight_hashes(folder):
@@ -273,23 +283,36 @@ class ReferenceResults:
         networks, voice = checkpoint.networks, self.material.voice
         outputs = compute_outputs(networks, self.material, self.generation, self.outputs.source)
         word_errors = word_error_rate(checkpoint, self.words, voice, self.listen)
+        writes_blocks = self.material.block_size is not None
         rows = (
-            *_stage_rows(self.stages, compute_with(networks, self.inputs), bounds),
+            *_stage_rows(
+                BLOCK_OUTPUTS if writes_blocks else OUTPUTS,
+                self.stages,
+                compute_with(networks, self.inputs),
+                bounds,
+            ),
             *_whole_rows(distance(self.outputs, outputs), bounds),
             *_word_rows(self.word_errors, word_errors, bounds),
         )
-        spoken = len(self.material.spoken)
         return Verification(
-            name, rows, self.material.positions, spoken, weight_hashes(folder), software()
+            name,
+            rows,
+            self.material.positions,
+            len(self.material.spoken),
+            weight_hashes(folder),
+            software(),
+            writes_blocks=writes_blocks,
         )
 
 
-def _stage_rows(reference: Mapping, converted: Mapping, bounds: Bounds) -> list[Measurement]:
-    for name in (*OUTPUTS, TOKENS):
+def _stage_rows(
+    outputs: Sequence[str], reference: Mapping, converted: Mapping, bounds: Bounds
+) -> list[Measurement]:
+    for name in (*outputs, TOKENS):
         if name not in reference or name not in converted:
             raise CheckpointError(f"{name} was not computed, which a verification needs.")
     rows = []
-    for name in OUTPUTS:
+    for name in outputs:
         error = relative_rms(_plain(reference[name]), _plain(converted[name]))
         rows.append(Measurement(name, "relative RMS", _number(error), bounds.stage))
     share = float(np.mean(reference[TOKENS] != converted[TOKENS]))
@@ -297,11 +320,13 @@ def _stage_rows(reference: Mapping, converted: Mapping, bounds: Bounds) -> list[
 
 
 def _whole_rows(error: Distance, bounds: Bounds) -> list[Measurement]:
+    prior = [] if error.prior is None else [Measurement(PRIOR, "KL, nats", error.prior, bounds.kl)]
     return [
         Measurement("next token", "KL, nats", error.kl, bounds.kl),
         Measurement("next token, guided", "KL, nats", error.kl_guided, None),
         Measurement("next token, worst", "KL, nats", error.kl_worst, None),
         Measurement("likeliest token", "share unequal", 1.0 - error.agreement, None),
+        *prior,
         Measurement("mel", "mean difference, dB", error.mel, bounds.mel),
         Measurement("waveform", "relative RMS", error.waveform, bounds.waveform),
         Measurement("spectrum", "mean difference, dB", error.spectrum, bounds.spectrum),

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # In the order in which they run: cheap checks that prove something come before expensive ones.
 CHECKS = (
-    "machine", "limits", "correctness", "invariance", "threads", "processes", "memory", "t3",
-    "s3gen",
+    "machine", "limits", "correctness", "blocks", "invariance", "threads", "processes", "memory",
+    "t3", "s3gen",
 )  # fmt: skip
 
 DESCRIPTION = """\

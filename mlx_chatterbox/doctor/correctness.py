@@ -178,23 +178,33 @@ def compare(
     for name, (title, part) in stages.items():
         error, bound = relative_rms(part(result), part(expected)), leeway * BOUNDS[name]
         section.proof(name, title, error <= bound, error, "relative RMS", f"at most {bound:.0e}")
-    are_equal = result.tokens == expected.tokens
-    title = "tokens of a sentence with the same seed"
-    if leeway > 1.0 and not are_equal:
-        section.figure("tokens", title, "others", note="as is to be expected with TF32")
-        return
-    shared = next(
-        (i for i, (a, b) in enumerate(zip(result.tokens, expected.tokens, strict=False)) if a != b),
-        min(len(result.tokens), len(expected.tokens)),
-    )
-    note = "" if are_equal else f"they differ from token {shared + 1} of {len(expected.tokens)} on"
-    section.proof("tokens", title, are_equal, "equal" if are_equal else "others", note=note)
-    if are_equal:
+    if compare_tokens(section, result.tokens, expected.tokens, leeway):
         error, bound = relative_rms(result.speech, expected.speech), leeway * BOUNDS["speech"]
         section.proof(
             "speech", "that sentence's sound, mark included", error <= bound, error,
             "relative RMS", f"at most {bound:.0e}",
         )  # fmt: skip
+
+
+def compare_tokens(
+    section: Section, result: list[int], expected: list[int], leeway: float = 1.0
+) -> bool:
+    """Compare the tokens of two devices; returns whether they are equal.
+
+    Args:
+        leeway: above 1 others are no failure.
+    """
+    title, are_equal = "tokens of a sentence with the same seed", result == expected
+    if leeway > 1.0 and not are_equal:
+        section.figure("tokens", title, "others", note="as is to be expected with TF32")
+        return False
+    shared = next(
+        (i for i, (a, b) in enumerate(zip(result, expected, strict=False)) if a != b),
+        min(len(result), len(expected)),
+    )
+    note = "" if are_equal else f"they differ from token {shared + 1} of {len(expected)} on"
+    section.proof("tokens", title, are_equal, "equal" if are_equal else "others", note=note)
+    return are_equal
 
 
 def _look_for_mark(section: Section, result: StageOutputs, expected: StageOutputs) -> None:

@@ -20,11 +20,13 @@ class T3Speed:
         first: seconds to the first token.
         token: seconds of each further one.
         tokens: number of tokens that were timed.
+        together: tokens that come at once.
     """
 
     first: float
     token: float
     tokens: int
+    together: int = 1
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -11,6 +12,11 @@ from mlx.utils import tree_flatten
 
 from ..models.config import ModelConfig
 from ..models.decoder.native_step import NativeStep
+from ..models.flash.decoding import decode as decode_blocks
+from ..models.flash.native_pass import NativePass
+from ..models.flash.requests import FlashRequest
+from ..models.flash.schedule import table
+from ..models.flash.settings import usual_sampling
 from ..models.t3.decoding import decode
 from ..models.t3.sampling import SamplingSettings
 from ..models.t3.t3 import T3
@@ -33,28 +39,40 @@ _ENOUGH = 8.0
 _FILL_SECONDS = 1.5
 # Tokens of the first call, which is not counted.
 _FIRST_TOKENS = 6
+# Blocks that are timed after the first.
+BLOCKS = 2
 # Of the time that is left when T3 begins.
 _FOR_S3GEN = 0.4
 
 
 @dataclass(frozen=True)
-class Decoding:
+class TimedDecoding:
     """One decoding of some tokens.
 
     Attributes:
-        moments: seconds from its beginning to each token.
-        host: seconds that this thread computed between the second and the last token.
+        moments: seconds from its beginning to each token, or to each block of tokens.
+        hosts: seconds that this thread had computed by then.
+        together: tokens of a block, else 1.
     """
 
     moments: list[float]
-    host: float
+    hosts: list[float]
+    together: int = 1
 
     @property
     def token(self) -> float:
         """Seconds of each token after the first, what comes before and after them left out."""
-        # The last one is known with no other step begun.
-        steps = self.moments[1:-1]
-        return (steps[-1] - steps[0]) / (len(steps) - 1)
+        return self._each(self.moments)
+
+    @property
+    def host(self) -> float:
+        """Seconds of them that this thread computes."""
+        return self._each(self.hosts)
+
+    def _each(self, seconds: list[float]) -> float:
+        # The last token is known with no other step begun; a block has passes before it anyway.
+        steps = seconds[1:-1] if self.together == 1 else seconds
+        return (steps[-1] - steps[0]) / (len(steps) - 1) / self.together
 
 
 class T3Bench:
@@ -81,22 +99,32 @@ class T3Bench:
             settings.temperature, settings.repetition_penalty, settings.min_p, settings.top_p,
             settings.top_k, settings.sampler_order,
         )  # fmt: skip
+        self.together = config.blocks.size if sizes.has_mask else 1
 
-    def decode(self, tokens: int) -> Decoding:
-        """Decode a number of tokens, 4 at least."""
+    def decode(self, tokens: int) -> TimedDecoding:
+        """Decode a number of tokens, 4 or two blocks at least, and whole blocks."""
         finish()
         moments, hosts = [], []
-        weight = self._config.generation.cfg_weight
-        began = time.perf_counter()
-        steps = decode(
-            self.t3, self._past, self._text, self._settings, weight, tokens, mx.random.key(1)
-        )
-        for _ in steps:
+        began, computed, written = time.perf_counter(), time.thread_time(), 0
+        for some in self._steps(tokens):
+            written += some
             moments.append(time.perf_counter() - began)
-            hosts.append(time.thread_time())
-        if len(moments) != tokens:
-            raise RuntimeError(f"T3 stopped after {len(moments)} of {tokens} tokens")
-        return Decoding(moments, (hosts[-2] - hosts[1]) / (len(hosts) - 3))
+            hosts.append(time.thread_time() - computed)
+        if written != tokens:
+            raise RuntimeError(f"T3 stopped after {written} of {tokens} tokens")
+        return TimedDecoding(moments, hosts, self.together)
+
+    def _steps(self, tokens: int) -> Iterator[int]:
+        """Decode, and yield how many tokens have come, each time that some have."""
+        key, generation = mx.random.key(1), self._config.generation
+        if self.together > 1:
+            sampling = usual_sampling(self._config)
+            request = FlashRequest(self._text, self._past, sampling, tokens, self.together, key)
+            yield from map(len, decode_blocks(self.t3, request))
+            return
+        weight = generation.cfg_weight
+        for _ in decode(self.t3, self._past, self._text, self._settings, weight, tokens, key):
+            yield 1
 
 
 def cases(is_short: bool) -> list[tuple[str, str]]:
@@ -105,11 +133,11 @@ def cases(is_short: bool) -> list[tuple[str, str]]:
     A CPU has no arithmetic of half precision, and few bits do not make it faster.
     """
     if device.on_cpu():
-        plain = [(variant, "float32") for variant in ("english", "nano", "turbo")]
+        plain = [(variant, "float32") for variant in ("english", "nano", "turbo", "flash")]
         return plain if is_short else [*plain, ("english", "8bit"), ("english", "4bit")]
     english = [("english", p) for p in ("float16", "float32", "bfloat16", "8bit", "4bit")]
-    others = [(v, p) for v in ("nano", "turbo") for p in ("float16", "float32", "8bit")]
-    return english[:2] + others[:2] + english[2:] + others[2:]
+    others = [(v, p) for v in ("flash", "nano", "turbo") for p in ("float16", "float32", "8bit")]
+    return english[:2] + others[:1] + others[3:5] + english[2:] + others[1:3] + others[5:]
 
 
 def examine(exam: Examination, section: Section) -> None:
@@ -137,7 +165,8 @@ def examine(exam: Examination, section: Section) -> None:
         "speed", "T3 with a text of 60 tokens", "ms",
         ["first token, first call", "later", "a token", "of it Python", "first step's surplus"],
         rows, "the surplus is what is traced and compiled at the first step; a step in this "
-        "package's C has neither Python nor surplus",
+        "package's C has neither Python nor surplus; flash writes blocks of 16 tokens, the first "
+        "of which come together",
     )  # fmt: skip
     section.figure(
         "multilingual", "multilingual", "as english", note="the same T3 with a larger text table"
@@ -149,15 +178,20 @@ def _measure(exam, section, rows, variant: str, precision: str, reserve: float) 
     nbytes = size_of(variant, precision, "t3")
     config = configuration(variant, precision)
     guided = 1 if config.t3.is_gpt2 else 2
-    token = exam.reading_seconds(nbytes, precision, guided)
-    most = TOKENS_SHORT if exam.is_short else TOKENS
-    case = Case(variant, precision, max(6, min(most, int(_ENOUGH / token))), exam.is_short)
     parameters = size_of(variant, "float32", "t3") / 4
+    token, first = exam.reading_seconds(nbytes, precision, guided), _FIRST_TOKENS
+    tokens = max(6, min(TOKENS_SHORT if exam.is_short else TOKENS, int(_ENOUGH / token)))
+    if config.t3.has_mask:
+        size = config.blocks.size
+        passes = sum(map(bool, table(size, usual_sampling(config)))) + 1
+        a_pass = max(token, exam.multiplying_seconds(2 * parameters * guided * size))
+        token, first, tokens = a_pass * passes / size, 2 * size, (1 + BLOCKS) * size
+    case = Case(variant, precision, tokens, exam.is_short, first)
     read = TEXT_TOKENS + config.t3.speech_cond_prompt_len / guided
     prefill = exam.multiplying_seconds(2 * parameters * guided * read)
     seconds = _FILL_SECONDS * nbytes / 1e9 + prefill + case.tokens * token
     if not case.is_once:
-        seconds += prefill + _FIRST_TOKENS * token
+        seconds += prefill + case.first * token
     why = exam.budget.objection(seconds, 1.3 * nbytes, reserve)
     if why:
         section.left_out(name, title, f"it takes {why}")
@@ -171,22 +205,28 @@ def _measure(exam, section, rows, variant: str, precision: str, reserve: float) 
 
 @dataclass(frozen=True)
 class Case:
-    """One measurement; `is_once`: of the first call alone."""
+    """One measurement; `is_once`: of the first call alone; `first`: tokens of that, if not."""
 
     variant: str
     precision: str
     tokens: int
     is_once: bool
+    first: int = _FIRST_TOKENS
 
 
 def _note(section: Section, rows: dict, exam: Examination, bench: T3Bench, case: Case) -> None:
     weights = sum(w.nbytes for w in dict(tree_flatten(bench.t3.parameters())).values())
-    first = bench.decode(case.tokens if case.is_once else _FIRST_TOKENS)
+    first = bench.decode(case.tokens if case.is_once else case.first)
     before = mx.get_active_memory()
     mx.reset_peak_memory()
     later = first if case.is_once else bench.decode(case.tokens)
-    exam.t3[case.variant, case.precision] = T3Speed(later.moments[0], later.token, case.tokens)
-    in_c = NativeStep.of(bench.t3) is not None if device.on_cpu() else False
+    exam.t3[case.variant, case.precision] = T3Speed(
+        later.moments[0], later.token, case.tokens, later.together
+    )
+    compiled = NativeStep.of if later.together == 1 else NativePass.of_blocks
+    in_c = compiled(bench.t3) is not None if device.on_cpu() else False
+    # The first steps of a block come with its first tokens.
+    has_surplus = not in_c and later.together == 1
     surplus = first.moments[1] - first.moments[0] - later.token
     title = f"{case.variant}, {case.precision}"
     rows[title] = [
@@ -194,7 +234,7 @@ def _note(section: Section, rows: dict, exam: Examination, bench: T3Bench, case:
         None if case.is_once else 1000 * later.moments[0],
         1000 * later.token,
         None if in_c else 1000 * later.host,
-        None if in_c else 1000 * surplus,
+        1000 * surplus if has_surplus else None,
     ]
     name = f"{case.variant}_{case.precision}"
     note = f"{case.tokens} tokens timed"

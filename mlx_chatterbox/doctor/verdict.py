@@ -15,6 +15,7 @@ T3_OF = {
     "multilingual": "english",
     "turbo": "turbo",
     "nano": "nano",
+    "flash": "flash",
     "pocket": "pocket",
 }
 S3GEN_OF = {
@@ -22,6 +23,7 @@ S3GEN_OF = {
     "multilingual": "english",
     "turbo": "turbo",
     "nano": "turbo",
+    "flash": "turbo",
     "pocket": "pocket",
 }
 # From the most exact to the least.
@@ -67,8 +69,8 @@ def real_time_factor(t3: T3Speed, s3gen: S3GenSpeed) -> float:
     Text, voice and watermark are left out.
     """
     tokens = round(s3gen.of_speech * TOKENS_PER_SECOND)
-    # The first token comes with the reading of the text; the stop token is one more.
-    seconds = t3.first + tokens * t3.token + s3gen.seconds
+    # The first tokens come with the reading of the text; the stop token is one more.
+    seconds = t3.first + (tokens + 1 - t3.together) * t3.token + s3gen.seconds
     return seconds / s3gen.of_speech
 
 

@@ -17,7 +17,8 @@ from ..errors import SettingError
 from ..models.decoder.cache import KVCache
 from ..models.decoder.engine import DecodingEngine
 from ..models.decoder.rows import DecodingRequest
-from ..models.flash.requests import BLOCK_SIZE, FlashRequest, token_limit
+from ..models.flash.requests import FlashRequest
+from ..models.flash.sentences import BLOCK_SIZE, token_limit
 from ..models.flash.settings import FlashSampling
 from ..models.t3.requests import RowRequest, check_lengths
 from ..models.t3.sampling import SamplingSettings

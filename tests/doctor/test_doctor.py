@@ -40,6 +40,7 @@ def measured() -> Examination:
         ("english", "float16"): T3Speed(0.2, 0.01, 64),
         ("turbo", "float16"): T3Speed(0.1, 0.005, 64),
         ("nano", "float16"): T3Speed(0.1, 0.002, 64),
+        ("flash", "float16"): T3Speed(0.3, 0.01, 48, 16),
         ("pocket", "float32"): T3Speed(0.01, 0.001, 64),
     }
     exam.s3gen = {
@@ -69,6 +70,8 @@ def test_the_arithmetic_of_the_verdict(measured):
         ("multilingual", "float16"): pytest.approx(0.55),
         ("turbo", "float16"): pytest.approx(0.35),
         ("nano", "float16"): pytest.approx(0.275),
+        # 0.3 + 85 * 0.01 + 0.8: sixteen come first.
+        ("flash", "float16"): pytest.approx(0.4875),
         ("pocket", "float32"): pytest.approx(0.0775),
     }
     assert "one step of the flow, multiplied" in found["english", "float16"].source
@@ -82,7 +85,7 @@ def test_the_arithmetic_of_the_verdict(measured):
     del measured.t3["english", "float16"], measured.s3gen["turbo", "float32"]
     text = " ".join(verdict.judge(measured).sentences)
     assert "Slower than real time, by estimate: english, multilingual" in text
-    assert "Not estimated: turbo, nano" in text
+    assert "Not estimated: turbo, nano, flash" in text
 
 
 @pytest.mark.parametrize(
@@ -306,7 +309,8 @@ def test_a_budget_that_is_spent_leaves_out_whole_sections(tmp_path, capsys):
     assert [one["section"] for one in document["left_out"]] == list(command.CHECKS[1:])
     assert all("s are left for it of 0 s (--minutes)" in one["why"] for one in document["left_out"])
     assert [section["name"] for section in document["sections"]] == list(command.CHECKS)
-    assert "Not estimated: english, multilingual, turbo, nano, pocket" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Not estimated: english, multilingual, turbo, nano, flash, pocket" in said
 
 
 def test_limits_leave_time_for_the_rest(monkeypatch):

@@ -42,7 +42,7 @@ def collect(chunks) -> np.ndarray:
 
 @pytest.mark.numbers
 @pytest.mark.parametrize("marked", [False, True])
-@pytest.mark.parametrize("variant", ["english", "multilingual", "turbo", "nano"])
+@pytest.mark.parametrize("variant", ["english", "multilingual", "turbo", "nano", "flash"])
 def test_tokens_and_length_are_those_of_generate(small_models, voices, variant, marked):
     tts = open_model(small_models(variant))
     tts.conds = tts.voice_of(np.concatenate(voices[:3]))

@@ -1,4 +1,4 @@
-"""Chatterbox-Flash: its files, their conversion, and what this version does not do with it."""
+"""Chatterbox-Flash: its files, their conversion, and what opens them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import yaml
 from mlx.utils import tree_flatten
 
-from mlx_chatterbox import ChatterboxTTS, ChatterboxTurboTTS, ChatterboxVC
+from mlx_chatterbox import ChatterboxFlashTTS, ChatterboxTTS, ChatterboxTurboTTS, ChatterboxVC
 from mlx_chatterbox.api.s3gen_model import S3GenModel
 from mlx_chatterbox.api.tts import open_model
 from mlx_chatterbox.audio.files import save_audio
@@ -21,11 +21,7 @@ from mlx_chatterbox.generate import main as generate
 from mlx_chatterbox.models.config import BlockConfig, ModelConfig
 from mlx_chatterbox.models.t3.config import T3Config, gpt2_config
 from mlx_chatterbox.parity.__main__ import main as parity
-from mlx_chatterbox.parity.errors import ParityError
 from mlx_chatterbox.parity.fabricate.checkpoint import fabricate, upstream_shapes
-from mlx_chatterbox.parity.settings import RunSettings
-from mlx_chatterbox.parity.weights import located
-from mlx_chatterbox.synthesis.engine import Engine
 from mlx_chatterbox.weights.checkpoint import build, load_converted, variant_of, verify_folder
 from mlx_chatterbox.weights.conversion.core import convert
 from mlx_chatterbox.weights.conversion.recipes import RECIPES, uniform
@@ -39,7 +35,6 @@ from tests.weights.test_conversion import change, left_in, refuses, small_weight
 
 ROW = VARIANTS["flash"]
 FILES = {"t3_flash.safetensors", "s3gen.safetensors", "ve.safetensors", "tokenizer.json"}
-SILENT = r"flash decodes blocks of tokens, which this version cannot do yet"
 # Of upstream's T3 at full size: for each key its shape and type.
 KEYS = json.loads((Path(__file__).parents[1] / "data" / "flash-keys.json").read_text())
 
@@ -209,7 +204,7 @@ def test_gpt2_has_no_mask():
         T3Config.from_dict({**gpt2, "has_mask": True})
 
 
-# --- What it does not do yet ---------------------------------------------------------------------
+# --- Opening it ------------------------------------------------------------------------------------
 
 
 def test_the_variant_is_known_before_anything_is_downloaded(converted, files, small_checkpoint):
@@ -220,27 +215,24 @@ def test_the_variant_is_known_before_anything_is_downloaded(converted, files, sm
     assert variant_of("somebody/model") is None
 
 
-@pytest.mark.parametrize("opening", [open_model, ChatterboxTTS.from_pretrained])
-def test_it_is_refused_for_speech(converted, files, monkeypatch, tmp_path, opening):
-    """By name too, before a download: there is no hub here, which would be another error."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for name in ("flash", "ResembleAI/chatterbox-flash", str(converted), str(files)):
-        with pytest.raises(CheckpointError, match=SILENT):
-            opening(name)
-
-
-def test_the_engine_refuses_it_whatever_opened_it(converted):
-    with pytest.raises(CheckpointError, match=SILENT):
-        Engine(load_converted(converted))
+def test_it_is_opened_as_what_it_is(converted, files, small_checkpoint):
+    for folder in (str(converted), str(files)):
+        assert type(open_model(folder)) is ChatterboxFlashTTS
+        assert ChatterboxFlashTTS.from_pretrained(folder).conds is None
+        with pytest.raises(CheckpointError, match="ChatterboxFlashTTS"):
+            ChatterboxTTS.from_pretrained(folder)
     with pytest.raises(CheckpointError, match="flash model, which ChatterboxTurboTTS"):
         ChatterboxTurboTTS(load_converted(converted))
+    with pytest.raises(CheckpointError, match="english model, which ChatterboxFlashTTS"):
+        ChatterboxFlashTTS.from_pretrained(small_checkpoint)
 
 
-def test_the_command_says_it_in_one_line(converted, tmp_path, capsys):
+def test_the_command_wants_a_recording_in_one_line(converted, tmp_path, capsys):
     words = ["--text", "Hi.", "--model", str(converted), "--output", str(tmp_path / "a.wav")]
     assert generate(words) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "error: flash decodes blocks of tokens" in line
+    assert "error: no voice" in line
+    assert "--voice" in line
     assert not (tmp_path / "a.wav").exists()
 
 
@@ -260,16 +252,6 @@ def test_it_converts_voices(converted, recording, voices):
     waveform = vc.generate(voices[0])
     assert np.isfinite(waveform).all()
     assert waveform.any()
-
-
-def test_its_stages_are_not_compared_yet(files, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        parity(["run", "--variant", "flash"])
-    assert "flash has no stages to compare yet" in capsys.readouterr().err
-    with pytest.raises(ParityError, match="is flash, which has no stages"):
-        located(RunSettings(weights=files))
-    with pytest.raises(ParityError, match="is flash, which has no stages"):
-        located(RunSettings(weights="ResembleAI/chatterbox-flash"))  # not downloaded for that
 
 
 def test_its_files_are_made_by_the_command(tmp_path):
@@ -295,15 +277,9 @@ def test_the_card_has_its_licence_and_its_origin(converted, tmp_path, capsys):
     assert top["license"] == "mit"
     assert top["base_model"] == "ResembleAI/chatterbox-flash"
     assert "no built-in voice" in card
-    assert "mlx_chatterbox.generate" not in card, "it cannot speak yet"
-    assert "mlx_chatterbox.vc --model me/flash" in card
-
-
-def test_a_verification_is_refused_before_the_work(converted, files, tmp_path, capsys):
-    for source in (converted, files):
-        assert convert_command.main([str(source), str(tmp_path / "out"), "--verify"]) == 1
-        assert "error: flash cannot be verified" in capsys.readouterr().err
-        assert not (tmp_path / "out").exists()
+    assert '--model me/flash --text "Hello there." --voice me.wav --output hello.wav' in card
+    assert "from mlx_chatterbox import ChatterboxFlashTTS" in card
+    assert 'model.generate("Hello there.", audio_prompt_path="me.wav")' in card
 
 
 def test_a_card_of_any_model_without_a_voice_says_how_to_give_one(small_checkpoint, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...checks.plain import shown
 from ...errors import SettingError
+from ..config import ModelConfig
 
 # Beyond them float32 cannot represent the differences of log probabilities.
 _LEAST, _MOST = 1e-6, 1e9
@@ -86,6 +87,19 @@ class FlashSampling:
     def rows(self) -> int:
         """Product rows of a sentence: two with guidance."""
         return 2 if self.cfg_scale > 0 else 1
+
+
+def usual_sampling(config: ModelConfig) -> FlashSampling:
+    """The settings that suit a model best."""
+    blocks, generation = config.blocks, config.generation
+    return FlashSampling(
+        num_steps=blocks.num_steps,
+        temperature=generation.temperature,
+        time_shift_tau=blocks.time_shift_tau,
+        schedule_t_shift=blocks.schedule_t_shift,
+        cfg_scale=generation.cfg_weight,
+        position_temperature=blocks.position_temperature,
+    )
 
 
 def _check(name: str, value: Any, kind: type, low: float, high: float, or_else: str = "") -> None:
