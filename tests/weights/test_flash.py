@@ -204,7 +204,7 @@ def test_gpt2_has_no_mask():
         T3Config.from_dict({**gpt2, "has_mask": True})
 
 
-# --- Opening it ------------------------------------------------------------------------------------
+# --- Opening it ----------------------------------------------------------------------------------
 
 
 def test_the_variant_is_known_before_anything_is_downloaded(converted, files, small_checkpoint):
@@ -215,12 +215,11 @@ def test_the_variant_is_known_before_anything_is_downloaded(converted, files, sm
     assert variant_of("somebody/model") is None
 
 
-def test_it_is_opened_as_what_it_is(converted, files, small_checkpoint):
-    for folder in (str(converted), str(files)):
-        assert type(open_model(folder)) is ChatterboxFlashTTS
-        assert ChatterboxFlashTTS.from_pretrained(folder).conds is None
-        with pytest.raises(CheckpointError, match="ChatterboxFlashTTS"):
-            ChatterboxTTS.from_pretrained(folder)
+def test_it_is_opened_as_what_it_is(converted, small_checkpoint):
+    assert type(open_model(converted)) is ChatterboxFlashTTS
+    assert ChatterboxFlashTTS.from_pretrained(converted).conds is None
+    with pytest.raises(CheckpointError, match="flash model, which ChatterboxTTS"):
+        ChatterboxTTS.from_pretrained(converted)
     with pytest.raises(CheckpointError, match="flash model, which ChatterboxTurboTTS"):
         ChatterboxTurboTTS(load_converted(converted))
     with pytest.raises(CheckpointError, match="english model, which ChatterboxFlashTTS"):
