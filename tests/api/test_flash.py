@@ -15,7 +15,9 @@ from mlx_chatterbox.errors import SettingError, TextError
 from mlx_chatterbox.generate import main as generate
 from mlx_chatterbox.models.flash.decoding import decode
 from mlx_chatterbox.models.flash.requests import FlashRequest
+from mlx_chatterbox.models.flash.schedule import table
 from mlx_chatterbox.models.flash.settings import FlashSampling
+from mlx_chatterbox.models.flash.writer import BlockWriter
 from mlx_chatterbox.runtime.seeds import token_and_sound_keys
 from mlx_chatterbox.text.flash.cleaner import en_us_cleaner
 from mlx_chatterbox.watermark.detector import detect
@@ -266,12 +268,20 @@ def test_its_options_are_refused_for_others(small_checkpoint, tmp_path, capsys):
         assert not (tmp_path / "a.wav").exists()
 
 
-def test_a_stream_begins_after_whole_blocks(tts):
-    """The first chunk needs tokens of a first window, and no more blocks than hold them."""
-    seen = []
+@pytest.mark.parametrize("size", [5, 16, 32])
+def test_a_stream_begins_when_a_block_has_filled_its_first_window(tts, monkeypatch, size):
+    """No pass is made for the first sound beyond those of the blocks whose tokens it needs."""
+    passes, counts, run = [], [], BlockWriter.run
+    monkeypatch.setattr(BlockWriter, "run", lambda *a: passes.append(1) or run(*a))
     chunks = tts.stream(
-        "Hello there.", progress=lambda stage, done, total: seen.append(done), **SHORT
+        "Hello there.",
+        progress=lambda stage, done, total: counts.append(done),
+        block_size=size,
+        **{**SHORT, "max_new_tokens": 200},
     )
-    first = next(iter(chunks))
-    assert len(first)
-    assert max(seen) < 40
+    assert len(next(iter(chunks)))
+    # Tokens without a sound fill nothing.
+    assert max(counts) < 60
+    blocks, steps = -(-max(counts) // size), len(table(size, FlashSampling()))
+    # One more for each block but the last.
+    assert len(passes) == blocks * steps + blocks - 1
