@@ -104,7 +104,7 @@ def tapped(networks, recorder: TorchRecorder, names: Names) -> Iterator[Recorder
         networks: `torch_networks.Networks`; each is hooked when it is loaded.
         names: network, upstream's path and ours, see `taps.upstream_names`.
     """
-    recorder.meanflow = networks.variant.is_turbo
+    recorder.meanflow = networks.variant.meanflow
     with ExitStack() as stack:
 
         def hook_all(network: str, module) -> None:
