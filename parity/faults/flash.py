@@ -46,17 +46,26 @@ def _scores_without_guidance(patches: Patches) -> None:
 
 
 def _drafts_kept(patches: Patches) -> None:
-    exact = cache.BlockCache.attends_to_block
+    """Append a block's keys at each pass, and see those of the passes before."""
+    cached = cache.BlockCache
+    exact, commit = cached.attends_to_block, cached.commit
 
     def attends_to_block(self, positions: int):
+        used, drafts = self.used, getattr(self, "drafts", 0)
+        self.used = used + drafts
         self.make_room_for(positions)
         attends = exact(self, positions)
-        self.used += positions
+        self.used, self.drafts = used, drafts + positions
         return attends
 
+    def keep(self, positions: int) -> None:
+        # What counts is where the last pass wrote; positions go on from it as they should.
+        commit(self, positions)
+        self.drafts = getattr(self, "drafts", positions) - positions
+
     _without_c(patches)
-    patches.set(cache.BlockCache, "attends_to_block", attends_to_block)
-    patches.set(cache.BlockCache, "commit", lambda self, positions: None)
+    patches.set(cached, "attends_to_block", attends_to_block)
+    patches.set(cached, "commit", keep)
 
 
 def _causal_blocks(patches: Patches) -> None:
@@ -78,40 +87,46 @@ def _without_c(patches: Patches) -> None:
     patches.set(writer.BlockWriter, "_in_c", lambda self: None)
 
 
-def _fault(name, what, stages, code) -> Fault:
-    return Fault(name, what, stages, "t3", code, variant="flash")
+def _fault(name, what, stages, layer, code) -> Fault:
+    return Fault(name, what, stages, layer, code, variant="flash")
 
 
-_BOTH = ("flash", "flash_greedy")
+_BOTH = ("flash", "flash_steps")
+_ATTENTION = "t3.tfmr.model.layers.0.self_attn"
 FAULTS = (
     _fault(
         "prior_of_the_next_position",
         "the prior from each mask's own row instead of from the one before it",
         _BOTH,
+        "models.flash.writer.log_prior",
         _prior_of_the_next_position,
     ),
     _fault(
         "early_decoding_reversed",
         "time shift that decides early positions first and none later",
-        ("flash_greedy",),
+        ("flash_steps",),
+        "models.flash.schedule.table",
         _early_first,
     ),
     _fault(
         "scores_without_guidance",
         "positions ranked by the row with text alone",
         _BOTH,
+        "models.flash.scores.propose",
         _scores_without_guidance,
     ),
     _fault(
         "drafts_kept",
         "keys of a block's earlier passes left in the cache",
         _BOTH,
+        _ATTENTION,
         _drafts_kept,
     ),
     _fault(
         "causal_blocks",
         "a position of a block that sees none after it",
         _BOTH,
+        _ATTENTION,
         _causal_blocks,
     ),
 )

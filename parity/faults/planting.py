@@ -13,6 +13,7 @@ from ..errors import ParityError
 from ..mlx.taps import layer_by_layer
 from .chattts import FAULTS as IN_CHATTTS
 from .fault import Fault, Patches
+from .flash import FAULTS as IN_FLASH
 from .networks import FAULTS as IN_NETWORKS
 from .signal import FAULTS as IN_SIGNALS
 from .weights import FAULTS as IN_WEIGHTS
@@ -20,7 +21,7 @@ from .weights import FAULTS as IN_WEIGHTS
 
 def faults() -> dict[str, Fault]:
     """All faults by name."""
-    every = (*IN_SIGNALS, *IN_WEIGHTS, *IN_NETWORKS, *IN_CHATTTS)
+    every = (*IN_SIGNALS, *IN_WEIGHTS, *IN_NETWORKS, *IN_CHATTTS, *IN_FLASH)
     return {fault.name: fault for fault in every}
 
 

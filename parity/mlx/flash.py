@@ -36,16 +36,16 @@ def blocks(networks, inputs: Arrays) -> dict[str, mx.array]:
     writer, t3 = sentence.writer, networks.t3
     tokens = {name: _block(t3, inputs, f"flash/{name}") for name in _BLOCKS}
     size = len(tokens["block0_tokens"])
-    log_prior = writer.log_prior(size)
+    prior, prior_32 = (log_prior(writer, n) for n in (size, stages.FLASH_LARGE_BLOCK))
     results = {
         "t3/cond_emb": sentence.conditioning[0],
-        "flash/prior": mx.exp(log_prior),
-        "flash/prior_32": mx.exp(writer.log_prior(stages.FLASH_LARGE_BLOCK)),
+        "flash/prior": mx.exp(prior),
+        "flash/prior_32": mx.exp(prior_32),
         "flash/prefix_shift": sentence.before,
     }
     hidden = sentence.run(tokens["block0_tokens"])
     logits = writer.logits(sentence.before, hidden)
-    proposal = propose(logits, log_prior, stages.FLASH_CFG_SCALE, 0.0)
+    proposal = propose(logits, prior, stages.FLASH_CFG_SCALE, 0.0)
     results |= {
         "flash/block0_hidden": hidden,
         "flash/block0_logits": logits,
@@ -66,7 +66,7 @@ def steps(networks, inputs: Arrays) -> dict[str, np.ndarray]:
     mask = t3.config.mask_token
     recorded = _recorded(t3, inputs, "greedy")
     sampling = _sampling(recorded, 0.0)
-    log_prior = sentence.writer.log_prior(recorded.width)
+    prior = log_prior(sentence.writer, recorded.width)
     candidates, after = (np.full(recorded.before.shape, PADDING, np.int32) for _ in range(2))
     scores = np.zeros(recorded.before.shape, np.float32)
     counts: tuple[int, ...] = ()
@@ -77,7 +77,7 @@ def steps(networks, inputs: Arrays) -> dict[str, np.ndarray]:
                 sentence.commit(recorded.decided(row, candidates, mask))
             counts = table(len(tokens), sampling)
         logits = sentence.writer.logits(sentence.before, sentence.run(tokens))
-        proposal = propose(logits, log_prior, stages.FLASH_CFG_SCALE, 0.0)
+        proposal = propose(logits, prior, stages.FLASH_CFG_SCALE, 0.0)
         candidates[row, : len(tokens)] = np.array(proposal.tokens)
         scores[row, : len(tokens)] = np.array(proposal.scores)
         if recorded.is_scheduled:
@@ -108,6 +108,11 @@ def noise(networks, inputs: Arrays) -> dict[str, np.ndarray]:
         "flash/noise/tokens": tokens,
         "flash/noise/after": _after(recorded, made, networks.t3.config.mask_token),
     }
+
+
+def log_prior(writer: BlockWriter, block_size: int) -> mx.array:
+    """Logarithm of the prior, as a function that a tap can be put on."""
+    return writer.log_prior(block_size)
 
 
 def _sampling(recorded: RecordedSteps, position_temperature: float) -> FlashSampling:

@@ -197,6 +197,10 @@ def propose(logits, prior) -> dict:
 
 def select(logits, prior, tokens, step: int, num_steps: int):
     """Positions that upstream's step decides: (T,) bool."""
+    return _decided(logits, prior, tokens, step, num_steps)
+
+
+def _decided(logits, prior, tokens, step: int, num_steps: int):
     import torch
     from chatterbox_flash import cfg_guidance, model
 
@@ -239,7 +243,7 @@ def decided_counts(length: int, num_steps: int) -> list[int]:
     logits = torch.stack([torch.stack([scores / length, torch.zeros(length)], dim=1)] * 2)
     tokens, prior, counts = torch.full((length,), 2), torch.full((2,), 0.5), []
     for step in range(num_steps):
-        chosen = select(logits, prior, tokens, step, num_steps)
+        chosen = _decided(logits, prior, tokens, step, num_steps)
         counts.append(int(chosen.sum()))
         tokens = torch.where(chosen, 0, tokens)
         if not (tokens == 2).any():
