@@ -132,6 +132,8 @@ APPENDED = re.compile(r"xvector\.block\d\.tdnnd\d+$")
 # T3's backbone takes the conditioning by itself, once for a voice, and then the rest; upstream all
 # at once. Two calls of ours are one of theirs.
 BACKBONE = re.compile(r"t3\.tfmr\.model(\.|$)")
+# Parts of it that attend.
+ATTENDS = re.compile(r"t3\.tfmr\.model(\.layers\.\d+(\.self_attn)?)?$")
 # ChatTTS's, whose calls are the same on both sides: a row each.
 GPT_BACKBONE = re.compile(r"gpt\.model(\.|$)")
 # Upstream embeds the same start token more than once.

@@ -101,7 +101,10 @@ def _rows_apart(taps: list[Tap]) -> list[Tap]:
             tap.call += 1
             apart.append(tap)
         else:
-            for call, rows, at in ((1, slice(0, 1), slice(None)), (2, slice(1, 2), slice(-1, None))):
+            for call, rows, at in (
+                (1, slice(0, 1), slice(None)),
+                (2, slice(1, 2), slice(-1, None)),
+            ):
                 ways = [
                     {name: array[rows, at] for name, array in arrays.items()}
                     for arrays in (tap.inputs, tap.outputs)
