@@ -42,8 +42,8 @@ def _scores_without_guidance(patches: Patches) -> None:
         exact = owner.propose
 
         @wraps(exact)
-        def propose(*args, exact=exact):
-            proposal = exact(*args)
+        def propose(*args, exact=exact, **settings):
+            proposal = exact(*args, **settings)
             return replace(proposal, scores=proposal.information[0])
 
         patches.set(owner, "propose", propose)

@@ -170,10 +170,9 @@ def _after(recorded: RecordedSteps, made: list[BlockStep], mask: int) -> np.ndar
     last = {step.block: step.step for step in made}
     for row, (block, step) in enumerate(recorded.numbers.tolist()):
         length = recorded.lengths[block]
-        tokens = np.full(length, mask) if recorded.is_first(row) else tokens
-        tokens = made_after.get((block, step), tokens)
+        before = np.full(length, mask) if recorded.is_first(row) else after[row - 1, :length]
         if step <= last.get(block, -1):
-            after[row, :length] = tokens
+            after[row, :length] = made_after.get((block, step), before)
     return after
 
 
