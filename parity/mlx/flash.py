@@ -13,9 +13,10 @@ import numpy as np
 from mlx_chatterbox.checks.tensors import check_tokens
 from mlx_chatterbox.models.flash.cache import BlockCache
 from mlx_chatterbox.models.flash.decoding import decode
-from mlx_chatterbox.models.flash.requests import BlockStep, FlashRequest
+from mlx_chatterbox.models.flash.requests import FlashRequest
 from mlx_chatterbox.models.flash.schedule import table
 from mlx_chatterbox.models.flash.scores import propose, select
+from mlx_chatterbox.models.flash.sentences import BlockStep
 from mlx_chatterbox.models.flash.settings import FlashSampling
 from mlx_chatterbox.models.flash.writer import BlockWriter
 from mlx_chatterbox.models.t3.t3 import T3
