@@ -41,6 +41,8 @@ def pipeline_inputs(config, audio: np.ndarray, seed: int = 0) -> dict[str, np.nd
         Tensors under the names of `parity.stages`; none where the recording is shorter than the
         model takes.
     """
+    if config.t3.has_mask:
+        return {}
     audio = audio[: len(audio) // _SAMPLES_PER_TOKEN * _SAMPLES_PER_TOKEN]
     if len(audio) <= config.generation.min_reference_seconds * config.s3gen.sampling_rate:
         return {}
