@@ -137,7 +137,7 @@ def _numpy_networks(arguments):
     config = variant_named(upstream.variant).default_config()
     if is_converted(arguments.checkpoint):
         config = ModelConfig.load(arguments.checkpoint)
-    return networks_of(upstream.folder, config, upstream.variant)
+    return networks_of(upstream.folder, config, upstream.variant, upstream.t3_file)
 
 
 def _by_torch(arguments) -> None:

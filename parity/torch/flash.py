@@ -136,7 +136,7 @@ class Sentence:
         self._t3 = t3 = networks.t3
         self._device, self._dtype = torch.device("cpu"), torch.float32
         text = as_long(inputs, "flash/text_tokens")[None]
-        self.conditioning = t3.prepare_conditioning(_voice(inputs))
+        self.conditioning = t3.prepare_conditioning(voice(inputs))
         prefix = t3._build_prefix_emb(self.conditioning, text, self._device, self._dtype)
         words = t3.text_emb(text) + t3.text_pos_emb(text)
         start = t3._embed_speech_tokens(torch.full((1, 1), t3.hp.start_speech_token))
@@ -251,7 +251,8 @@ def decided_counts(length: int, num_steps: int) -> list[int]:
     return counts
 
 
-def _voice(inputs: Arrays):
+def voice(inputs: Arrays):
+    """Upstream's conditioning of T3."""
     from chatterbox.models.t3.modules.cond_enc import T3Cond
 
     return T3Cond(
@@ -269,7 +270,7 @@ def _generated(networks: Networks, inputs: Arrays, recorded: RecordedSteps, unif
     t3._uncond_block_prior_cache = {}
     t3._cached_engine = None
     tokens = t3.generate(
-        t3_cond=_voice(inputs),
+        t3_cond=voice(inputs),
         text_tokens=as_long(inputs, "flash/text_tokens")[None],
         total_speech_len=sum(recorded.lengths),
         num_steps=recorded.num_steps,
