@@ -253,7 +253,7 @@ STAGES: tuple[Stage, ...] = (
             _tokens("pipeline/tokens", "(m,)"),
             StageOutput("pipeline/waveform", "(n,)", bound=PIPELINE_BOUND),
         ),
-        optional_inputs=("pipeline/language",),
+        optional_inputs=("pipeline/language", "pipeline/uniform"),
     ),
 )
 

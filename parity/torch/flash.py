@@ -5,7 +5,7 @@ Its functions are called in the order of `ChatterboxFlashT3.generate`; runs are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -85,12 +85,17 @@ def greedy(networks: Networks, inputs: Arrays) -> dict:
 
 def noise(networks: Networks, inputs: Arrays) -> dict:
     """Tokens of `generate` with the noise of positions given, and the blocks after each step."""
-    from chatterbox_flash import model
-
     recorded = recorded_steps(inputs, "noise", networks.t3.mask_token_id)
-    uniform = as_float(inputs, "flash/noise/position_uniform")
+    uniform = np.array(inputs["flash/noise/position_uniform"], dtype=np.float32)
     record = Record(recorded)
-    with _given_noise(model, record, uniform):
+
+    def of_step(block: int, step: int, positions: int) -> np.ndarray:
+        return uniform[record.row(block, step), :positions]
+
+    def heard(block: int, step: int, after: np.ndarray) -> None:
+        record.after[record.row(block, step), : len(after)] = after
+
+    with given_draws(of_step, of_step, heard):
         tokens = _generated(networks, inputs, recorded, uniform)
     return {"flash/noise/tokens": tokens, "flash/noise/after": record.after}
 
@@ -286,22 +291,38 @@ def _generated(networks: Networks, inputs: Arrays, recorded: RecordedSteps, unif
 
 
 @contextmanager
-def _given_noise(model, record: Record, uniform) -> Iterator[None]:
-    """Give each step of `generate` its row of uniform numbers, and note the block after it."""
-    import torch
+def given_draws(
+    gumbel: Callable[..., np.ndarray],
+    uniform: Callable[..., np.ndarray],
+    heard: Callable[[int, int, np.ndarray], None],
+) -> Iterator[None]:
+    """Let `generate` draw what is given.
 
-    exact = model._pmi_count_early_step_unmask
-    block = -1
+    Args:
+        gumbel, uniform: of a block, a step and a shape: noise (T, V) of the tokens, numbers from 0
+            to 1 for the positions, (T,), or for upstream's own Gumbel sampler, (T, V).
+        heard: called with each step of a block and its tokens after it.
+    """
+    import torch
+    from chatterbox_flash import model
+
+    exact, at = model._pmi_count_early_step_unmask, [-1, 0]
 
     def step(logits, tokens, **settings):
-        nonlocal block
-        block += settings["k"] == 0
-        row = record.row(block, settings["k"])
-        with replaced(torch, "rand_like", lambda like: uniform[row, : len(like)].clone()):
-            result = exact(logits, tokens, **settings)
-        after = result["xt_step"].numpy()
-        record.after[row, : len(after)] = after
+        at[:] = at[0] + (settings["k"] == 0), settings["k"]
+        result = exact(logits, tokens, **settings)
+        heard(*at, result["xt_step"].numpy())
         return result
 
-    with replaced(model, "_pmi_count_early_step_unmask", step):
+    def multinomial(probs, num_samples):
+        return (probs.log() + torch.tensor(gumbel(*at, *probs.shape))).argmax(-1, True)
+
+    def rand_like(like):
+        return torch.tensor(uniform(*at, *like.shape))
+
+    with (
+        replaced(model, "_pmi_count_early_step_unmask", step),
+        replaced(torch, "multinomial", multinomial),
+        replaced(torch, "rand_like", rand_like),
+    ):
         yield

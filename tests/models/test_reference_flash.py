@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import mlx.core as mx
@@ -16,7 +14,6 @@ from mlx_chatterbox.models.flash.sentences import BlockStep
 from mlx_chatterbox.models.flash.settings import FlashSampling
 from mlx_chatterbox.parity.fabricate.small import SMALL_SIZES, small_config
 from mlx_chatterbox.parity.inputs.make import make_inputs
-from mlx_chatterbox.parity.taps.replacing import replaced
 from mlx_chatterbox.weights.checkpoint import load
 
 pytestmark = pytest.mark.reference
@@ -94,42 +91,18 @@ class Noise:
         return mx.array(self.uniform(block, step, positions))
 
 
-@contextmanager
-def same_draws(noise: Noise, steps: list) -> Iterator[None]:
-    """Let upstream draw from this noise, and list its steps."""
-    import torch
-    from chatterbox_flash import model
-
-    exact, at = model._pmi_count_early_step_unmask, [-1, 0]
-
-    def step(logits, tokens, **settings):
-        at[:] = at[0] + (settings["k"] == 0), settings["k"]
-        result = exact(logits, tokens, **settings)
-        steps.append((*at, result["xt_step"].tolist()))
-        return result
-
-    def multinomial(probs, num_samples):
-        return (probs.log() + torch.tensor(noise.gumbel(*at, *probs.shape))).argmax(-1, True)
-
-    def rand_like(like):
-        return torch.tensor(noise.uniform(*at, *like.shape))
-
-    with (
-        replaced(model, "_pmi_count_early_step_unmask", step),
-        replaced(torch, "multinomial", multinomial),
-        replaced(torch, "rand_like", rand_like),
-    ):
-        yield
-
-
 def by_upstream(t3, inputs, noise: Noise, settings: dict) -> tuple[list[int], list]:
-    from mlx_chatterbox.parity.torch.flash import voice
+    from mlx_chatterbox.parity.torch.flash import given_draws, voice
     from mlx_chatterbox.parity.torch.t3 import as_long
 
     t3.set_block_size(settings["block_size"])
     t3._uncond_block_prior_cache, t3._cached_engine = {}, None
     steps: list = []
-    with same_draws(noise, steps):
+
+    def heard(block: int, step: int, after: np.ndarray) -> None:
+        steps.append((block, step, after.tolist()))
+
+    with given_draws(noise.gumbel, noise.uniform, heard):
         tokens = t3.generate(
             t3_cond=voice(inputs),
             text_tokens=as_long(inputs, "flash/text_tokens")[None],
