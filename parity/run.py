@@ -101,7 +101,8 @@ def _references(
         torch_dump(python, upstream, source, dumps["torch"], model.variant, model.t3_file)
     with phase("numpy reference"):
         config = ModelConfig.load(converted)
-        by_numpy = compute_numpy(inputs, networks_of(upstream, config, settings.variant))
+        networks = networks_of(upstream, config, settings.variant, settings.t3_file)
+        by_numpy = compute_numpy(inputs, networks)
         dumps["numpy"] = write_dump(work / NUMPY_NAME, by_numpy, {"backend": "numpy"})
     return dumps
 

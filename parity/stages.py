@@ -31,6 +31,7 @@ SOURCE_BOUND = 1e-3
 PIPELINE = "pipeline"
 # Of the second family (`stages.CHATTTS_STAGES`); a variant beside those of Chatterbox.
 CHATTTS = "chattts"
+FLASH = "flash"
 
 
 @dataclass(frozen=True)
@@ -252,7 +253,7 @@ STAGES: tuple[Stage, ...] = (
             _tokens("pipeline/tokens", "(m,)"),
             StageOutput("pipeline/waveform", "(n,)", bound=PIPELINE_BOUND),
         ),
-        optional_inputs=("pipeline/language",),
+        optional_inputs=("pipeline/language", "pipeline/uniform"),
     ),
 )
 
@@ -368,14 +369,33 @@ FLASH_STAGES: tuple[Stage, ...] = (
             StageOutput("flash/block1_logits", "(2, D, V)"),
         ),
     ),
-    # Each step from the recorded tokens before it; `tokens` by a run from the beginning.
+    # Each step from the recorded tokens before it.
     Stage(
-        "flash_greedy",
+        "flash_steps",
         inputs=(*_FLASH_SENTENCE, "flash/greedy/before", "flash/greedy/steps"),
         outputs=(
             _tokens("flash/greedy/candidates", "(S, D)"),
             StageOutput("flash/greedy/pmi", "(S, D)"),
-            _tokens("flash/greedy/tokens", "(m,)"),
+            _tokens("flash/greedy/after", "(S, D)"),
+        ),
+    ),
+    # Runs from the beginning; of what is recorded only the blocks' lengths are used.
+    Stage(
+        "flash_greedy",
+        inputs=(*_FLASH_SENTENCE, "flash/greedy/before", "flash/greedy/steps"),
+        outputs=(_tokens("flash/greedy/tokens", "(m,)"),),
+    ),
+    Stage(
+        "flash_noise",
+        inputs=(
+            *_FLASH_SENTENCE,
+            "flash/noise/before",
+            "flash/noise/steps",
+            "flash/noise/position_uniform",
+        ),
+        outputs=(
+            _tokens("flash/noise/tokens", "(m,)"),
+            _tokens("flash/noise/after", "(S, D)"),
         ),
     ),
 )
@@ -383,6 +403,9 @@ ALL_STAGES = (*STAGES, *CHATTTS_STAGES, *FLASH_STAGES)
 
 FLASH_CFG_SCALE = 1.0
 FLASH_TIME_SHIFT = 0.1
+FLASH_SCHEDULE_SHIFT = 0.5
+# Size of the prior beside that of the dump's blocks.
+FLASH_LARGE_BLOCK = 32
 
 GREEDY_CFG_WEIGHT = 0.5
 GREEDY_REPETITION_PENALTY = 1.2
@@ -392,7 +415,9 @@ def stages_of(variant: str | None) -> tuple[Stage, ...]:
     """The table of a variant's family; of all families for None."""
     if variant is None:
         return ALL_STAGES
-    return CHATTTS_STAGES if variant == CHATTTS else STAGES
+    if variant == CHATTTS:
+        return CHATTTS_STAGES
+    return (*STAGES, *FLASH_STAGES) if variant == FLASH else STAGES
 
 
 def expanded(names: Iterable[str], table: Iterable[Stage] = ALL_STAGES) -> tuple[Stage, ...]:

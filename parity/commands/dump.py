@@ -19,7 +19,7 @@ from ..numpy.backend import compute as compute_numpy
 from ..numpy.chattts_backend import ChatTTSReference, record
 from ..numpy.chattts_backend import compute as compute_chattts
 from ..numpy.networks import networks_of
-from ..stages import CHATTTS, FLASH_STAGES, Stage, stages_of
+from ..stages import CHATTTS, FLASH, stages_of
 from ..taps.recording import write_taps
 from ..upstream.chattts_files import load_chattts, own_files
 from ..upstream.files import upstream_of
@@ -49,7 +49,7 @@ def dump(arguments) -> int:
         [(f"--inputs {arguments.inputs}", arguments.inputs)],
     )
     inputs = read_dump(arguments.inputs)
-    say_unused(inputs, _table(arguments, second), arguments.inputs)
+    say_unused(inputs, stages_of(CHATTTS if second else FLASH), arguments.inputs)
     if second:
         _chattts(arguments, inputs)
     elif arguments.backend == "torch":
@@ -59,14 +59,6 @@ def dump(arguments) -> int:
     else:
         _outputs(arguments, inputs)
     return 0
-
-
-def _table(arguments, second: bool) -> tuple[Stage, ...]:
-    """The stages that may be computed; those of Flash have neither taps nor another side yet."""
-    if second:
-        return stages_of(CHATTTS)
-    has_flash = arguments.backend == "mlx" and not arguments.taps
-    return (*stages_of("english"), *(FLASH_STAGES if has_flash else ()))
 
 
 def _is_chattts(arguments) -> bool:
@@ -145,7 +137,7 @@ def _numpy_networks(arguments):
     config = variant_named(upstream.variant).default_config()
     if is_converted(arguments.checkpoint):
         config = ModelConfig.load(arguments.checkpoint)
-    return networks_of(upstream.folder, config, upstream.variant)
+    return networks_of(upstream.folder, config, upstream.variant, upstream.t3_file)
 
 
 def _by_torch(arguments) -> None:

@@ -11,7 +11,7 @@ from mlx_chatterbox.weights.hub import holds_chattts
 
 from ..dumps import write_dump
 from ..errors import ParityError
-from ..faults.planting import faults, planted
+from ..faults.planting import faults, faults_of, planted
 from ..layers.bisect import as_text, first_fault
 from ..layers.bisect import bisect as bisect_taps
 from ..layers.both_sides import small_models, torch_taps
@@ -81,8 +81,9 @@ def _reference(arguments, work: Path):
         loaded = (load_chattts if is_second else load)(arguments.checkpoint)
         return read_taps(arguments.reference), loaded
     if arguments.small:
-        fault = faults().get(arguments.fault)
-        variant = (arguments.variant or "english") if fault is None else fault.variant
+        variant = arguments.variant or "english"
+        if arguments.fault in faults() and arguments.fault not in faults_of(variant):
+            variant = faults()[arguments.fault].variant
         small = small_models(work, _interpreter(arguments), [variant])[variant]
         return TapFile(small.taps, small.inputs, {}), small.load()
     settings = located(options.settings(arguments))
@@ -122,24 +123,16 @@ def _interpreter(arguments) -> Callable[[], str]:
     return lambda: find_interpreter(arguments.reference_python)
 
 
-def _chosen(arguments, every) -> set[str]:
-    """Variants whose faults are meant."""
-    of_all = {fault.variant for fault in every.values()}
-    return of_all if arguments.variant is None else {arguments.variant}
-
-
 def mutate(arguments) -> int:
     """Run `python -m parity mutate`; 0 if every planted fault is caught and named."""
-    every = faults()
+    own = faults_of(arguments.variant)
     if arguments.list:
-        listed = [one for one in every.values() if one.variant in _chosen(arguments, every)]
-        print("\n".join(f"{fault.name}: {fault.what} ({fault.layer})" for fault in listed))
+        print("\n".join(f"{fault.name}: {fault.what} ({fault.layer})" for fault in own.values()))
         return 0
-    unknown = [name for name in arguments.faults if name not in every]
+    unknown = [name for name in arguments.faults if name not in faults()]
     if unknown:
         raise ParityError(f"{', '.join(unknown)}: no such fault; `--list` names them.")
-    named = arguments.faults or every
-    chosen = [every[name] for name in named if every[name].variant in _chosen(arguments, every)]
+    chosen = [own[name] for name in arguments.faults or own if name in own]
     if not chosen:
         raise ParityError(f"none of these faults is of {arguments.variant}.")
     variants = list(dict.fromkeys(fault.variant for fault in chosen))

@@ -21,7 +21,7 @@ def variant(
     """Add `--variant`; with default None it is what the given weights are."""
     default_is = "english, or that of the weights" if default is None else "english"
     shown = shown or (
-        f"english, multilingual, turbo, nano, ..., or chattts (default: {default_is})"
+        f"english, multilingual, turbo, nano, flash, ..., or chattts (default: {default_is})"
     )
     command.add_argument("--variant", type=known_variant, default=default, help=shown)
 

@@ -26,12 +26,14 @@ def say_unused(names: Iterable[str], table: Sequence[Stage], where: object) -> N
         if set(stage.inputs) <= set(names)
         for name in (*stage.inputs, *stage.optional_inputs)
     }
+    said: set[str] = set()
     for stage in stages:
         missing = [name for name in stage.inputs if name not in names]
         own = [name for name in stage.inputs if name in names and name not in used]
         if missing and own:
             say(f"{where}: {stage.name} is left out, since {', '.join(missing)} is missing.")
-            used.update(own)
+            said.update(own)
+    used |= said
     outputs = {output.name for stage in stages for output in stage.outputs}
     computed = sum(name in outputs for name in names)
     if computed:

@@ -11,8 +11,11 @@ from contextlib import ExitStack, contextmanager
 
 from ..errors import ParityError
 from ..mlx.taps import layer_by_layer
+from ..stages import FLASH
 from .chattts import FAULTS as IN_CHATTTS
 from .fault import Fault, Patches
+from .flash import FAULTS as IN_FLASH
+from .flash import in_shared_parts
 from .networks import FAULTS as IN_NETWORKS
 from .signal import FAULTS as IN_SIGNALS
 from .weights import FAULTS as IN_WEIGHTS
@@ -20,8 +23,19 @@ from .weights import FAULTS as IN_WEIGHTS
 
 def faults() -> dict[str, Fault]:
     """All faults by name."""
-    every = (*IN_SIGNALS, *IN_WEIGHTS, *IN_NETWORKS, *IN_CHATTTS)
+    every = (*IN_SIGNALS, *IN_WEIGHTS, *IN_NETWORKS, *IN_CHATTTS, *IN_FLASH)
     return {fault.name: fault for fault in every}
+
+
+def faults_of(variant: str | None) -> dict[str, Fault]:
+    """Faults of a model by name, those in parts that it shares with English included; None: all,
+    each once."""
+    every = faults()
+    if variant is None:
+        return every
+    own = [fault for fault in every.values() if fault.variant == variant]
+    shared = in_shared_parts(every.values()) if variant == FLASH else []
+    return {fault.name: fault for fault in (*own, *shared)}
 
 
 @contextmanager

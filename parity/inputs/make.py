@@ -14,6 +14,7 @@ import soxr
 
 from mlx_chatterbox.audio.files import load_audio
 
+from .flash import flash_inputs
 from .pipeline import pipeline_inputs
 from .sampler_cases import sampler_cases, turbo_sampler_cases
 from .synthetic_voice import SAMPLE_RATE, synthetic_voice
@@ -39,6 +40,7 @@ class Sizes:
     estimator_frames: int = 61
     vocoder_frames: int = 41
     sampler_cases: int = 200
+    flash_blocks: tuple[int, ...] = (16, 12)
 
 
 def make_inputs(
@@ -60,12 +62,19 @@ def make_inputs(
     """
     sizes = sizes or Sizes()
     rng = np.random.default_rng([seed, 7])
+    voice, t3 = _conditioning(config, rng), _t3(config, rng, sizes)
+    if config.t3.has_mask:
+        blocks = flash_inputs(config, np.random.default_rng([seed, 11]), voice | t3, sizes)
+        # What decodes token by token is not there, nor its sampler.
+        del voice["voice_encoder/embedding"]
+        t3 = blocks
+    else:
+        t3 |= _sampler(config, seed, sizes)
     return {
         **_audio(seed, audio, sizes),
         **_s3_encoder(config, seed, sizes),
-        **_conditioning(config, rng),
-        **_t3(config, rng, sizes),
-        **_sampler(config, seed, sizes),
+        **voice,
+        **t3,
         **_flow(config, rng, sizes),
         **_estimator(config, rng, sizes),
         **_vocoder(config, rng, sizes),

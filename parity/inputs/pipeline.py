@@ -14,6 +14,9 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is fo
 import mlx.core as mx
 import numpy as np
 
+from mlx_chatterbox.models.flash.draws import POSITIONS as POSITIONS_DRAWN
+from mlx_chatterbox.models.flash.draws import TOKENS as TOKENS_DRAWN
+from mlx_chatterbox.models.flash.draws import keys_of, position_draws, token_noise
 from mlx_chatterbox.runtime.seeds import random_key
 
 from .encoding import encoded
@@ -22,6 +25,7 @@ TEXTS = {
     "english": ("The quick brown fox, he said, jumps over 2 lazy dogs!", ""),
     "multilingual": ("Ça va bien ? Le petit renard brun saute par-dessus le chien.", "fr"),
     "gpt2": ("The quick brown fox, he said [laugh], jumps over 2 lazy dogs!", ""),
+    "flash": ("Dr. Fox, he said, jumps over 21 lazy dogs at 7:30!", ""),
 }
 TOKENS = 40
 # Tokens of 10 s, the most that S3Gen uses.
@@ -44,7 +48,7 @@ def pipeline_inputs(config, audio: np.ndarray, seed: int = 0) -> dict[str, np.nd
     audio = audio[: len(audio) // _SAMPLES_PER_TOKEN * _SAMPLES_PER_TOKEN]
     if len(audio) <= config.generation.min_reference_seconds * config.s3gen.sampling_rate:
         return {}
-    text, language = TEXTS[config.text.tokenizer]
+    text, language = TEXTS[config.kind]
     rng = np.random.default_rng([seed, 10])
     ratio = config.s3gen.token_mel_ratio
     new_frames = ratio * (TOKENS + config.generation.silence_tokens)
@@ -56,17 +60,30 @@ def pipeline_inputs(config, audio: np.ndarray, seed: int = 0) -> dict[str, np.nd
         "pipeline/text": encoded(text),
         **({"pipeline/language": encoded(language)} if language else {}),
         "pipeline/seed": np.array([seed], dtype=np.int32),
-        "pipeline/gumbel": draws_of(seed, config.t3.speech_tokens_dict_size),
+        **(block_draws_of if config.t3.has_mask else draws_of)(seed, config),
         "pipeline/noise": rng.standard_normal((config.s3gen.mel_bins, frames), dtype=np.float32),
         "pipeline/source": source,
     }
 
 
-def draws_of(seed: int, vocabulary: int) -> np.ndarray:
+def draws_of(seed: int, config) -> dict[str, np.ndarray]:
     """(TOKENS, vocabulary) Gumbel noise whose largest sum with the logits `generate` draws.
 
     As `seeds.token_and_sound_keys` splits the seed's key and `decode_batch` the tokens' half of it.
     """
-    token_key = mx.random.split(random_key(seed))[0]
+    token_key, vocabulary = mx.random.split(random_key(seed))[0], config.t3.speech_tokens_dict_size
     keys = mx.random.split(token_key, TOKENS)
-    return np.stack([np.array(mx.random.gumbel((vocabulary,), key=key)) for key in keys])
+    noise = np.stack([np.array(mx.random.gumbel((vocabulary,), key=key)) for key in keys])
+    return {"pipeline/gumbel": noise}
+
+
+def block_draws_of(seed: int, config) -> dict[str, np.ndarray]:
+    """Flash's noise of tokens, (blocks, steps, positions, vocabulary), and numbers from 0 to 1 for
+    positions, as `generate` draws them."""
+    size, vocabulary = config.blocks.size, config.t3.speech_tokens_dict_size
+    token_key = mx.random.split(random_key(seed))[0]
+    keys = mx.array(keys_of(token_key, -(-TOKENS // size), config.blocks.num_steps))
+    return {
+        "pipeline/gumbel": np.array(token_noise(keys[..., TOKENS_DRAWN, :], size, vocabulary)),
+        "pipeline/uniform": np.array(position_draws(keys[..., POSITIONS_DRAWN, :], size)),
+    }

@@ -1,7 +1,7 @@
-"""Stages of Flash: what its blocks are predicted from, and steps of decoding them.
+"""Stages of Flash: what its blocks are predicted from, steps of decoding them, and runs.
 
-Everything is computed from tokens of the dump, so that errors do not add up; `greedy/tokens` alone
-is a run of its own.
+`blocks` and `steps` compute everything from tokens of the dump, so that errors do not add up;
+`greedy` and `noise` are runs from the beginning.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from mlx_chatterbox.checks.tensors import check_tokens
 from mlx_chatterbox.models.flash.cache import BlockCache
 from mlx_chatterbox.models.flash.decoding import decode
 from mlx_chatterbox.models.flash.requests import FlashRequest
-from mlx_chatterbox.models.flash.scores import propose
+from mlx_chatterbox.models.flash.schedule import table
+from mlx_chatterbox.models.flash.scores import propose, select
+from mlx_chatterbox.models.flash.sentences import BlockStep
 from mlx_chatterbox.models.flash.settings import FlashSampling
 from mlx_chatterbox.models.flash.writer import BlockWriter
 from mlx_chatterbox.models.t3.t3 import T3
@@ -24,11 +26,9 @@ import mlx.core as mx
 
 from .. import stages
 from ..errors import ParityError
+from ..numpy.flash_steps import PADDING, RecordedSteps, recorded_steps
 
 Arrays = Mapping[str, np.ndarray]
-# The size of the prior beside that of the dump's blocks.
-LARGE_BLOCK = 32
-_PADDING = -1
 
 
 def blocks(networks, inputs: Arrays) -> dict[str, mx.array]:
@@ -37,16 +37,16 @@ def blocks(networks, inputs: Arrays) -> dict[str, mx.array]:
     writer, t3 = sentence.writer, networks.t3
     tokens = {name: _block(t3, inputs, f"flash/{name}") for name in _BLOCKS}
     size = len(tokens["block0_tokens"])
-    log_prior = writer.log_prior(size)
+    prior, prior_32 = (log_prior(writer, n) for n in (size, stages.FLASH_LARGE_BLOCK))
     results = {
         "t3/cond_emb": sentence.conditioning[0],
-        "flash/prior": mx.exp(log_prior),
-        "flash/prior_32": mx.exp(writer.log_prior(LARGE_BLOCK)),
+        "flash/prior": mx.exp(prior),
+        "flash/prior_32": mx.exp(prior_32),
         "flash/prefix_shift": sentence.before,
     }
     hidden = sentence.run(tokens["block0_tokens"])
     logits = writer.logits(sentence.before, hidden)
-    proposal = propose(logits, log_prior, stages.FLASH_CFG_SCALE, 0.0)
+    proposal = propose(logits, prior, stages.FLASH_CFG_SCALE, 0.0)
     results |= {
         "flash/block0_hidden": hidden,
         "flash/block0_logits": logits,
@@ -61,54 +61,127 @@ def blocks(networks, inputs: Arrays) -> dict[str, mx.array]:
     return results
 
 
-def greedy(networks, inputs: Arrays) -> dict[str, np.ndarray]:
-    """Candidates and scores of recorded steps, and a run from the beginning."""
+def steps(networks, inputs: Arrays) -> dict[str, np.ndarray]:
+    """Candidates and scores of recorded steps, and the positions that are decided by them."""
     t3, sentence = networks.t3, _Sentence(networks.t3, inputs)
-    before, steps = _recorded_steps(t3, inputs)
-    width, mask = before.shape[1], t3.config.mask_token
-    log_prior = sentence.writer.log_prior(width)
-    candidates = np.full(before.shape, _PADDING, dtype=np.int32)
-    scores = np.zeros(before.shape, dtype=np.float32)
-    committed = 0
-    for i, (number, _) in enumerate(steps):
-        if number == committed + 1:
-            # The last step of a block decides all that is masked.
-            last, length = before[i - 1], int((before[i - 1] != _PADDING).sum())
-            sentence.commit(np.where(last == mask, candidates[i - 1], last)[:length])
-            committed = number
-        tokens = before[i][before[i] != _PADDING]
+    mask = t3.config.mask_token
+    recorded = _recorded(t3, inputs, "greedy")
+    sampling = _sampling(recorded, 0.0)
+    prior = log_prior(sentence.writer, recorded.width)
+    candidates, after = (np.full(recorded.before.shape, PADDING, np.int32) for _ in range(2))
+    scores = np.zeros(recorded.before.shape, np.float32)
+    counts: tuple[int, ...] = ()
+    for row, number in enumerate(recorded.numbers[:, 1]):
+        tokens = recorded.tokens(row)
+        if recorded.is_first(row):
+            if row:
+                sentence.commit(recorded.decided(row, candidates, mask))
+            counts = table(len(tokens), sampling)
         logits = sentence.writer.logits(sentence.before, sentence.run(tokens))
-        proposal = propose(logits, log_prior, stages.FLASH_CFG_SCALE, 0.0)
-        candidates[i, : len(tokens)] = np.array(proposal.tokens)
-        scores[i, : len(tokens)] = np.array(proposal.scores)
-    firsts = [row for row, (_, k) in zip(before, steps, strict=True) if k == 0]
+        proposal = propose(logits, prior, stages.FLASH_CFG_SCALE, 0.0)
+        candidates[row, : len(tokens)] = np.array(proposal.tokens)
+        scores[row, : len(tokens)] = np.array(proposal.scores)
+        if recorded.is_scheduled:
+            count = counts[number] if number < len(counts) else 0
+            chosen = select(proposal.scores, mx.array(tokens == mask), count)
+            after[row, : len(tokens)] = np.where(chosen, np.array(proposal.tokens), tokens)
+    outputs = {"flash/greedy/candidates": candidates, "flash/greedy/pmi": scores}
+    return outputs | ({"flash/greedy/after": after} if recorded.is_scheduled else {})
+
+
+def greedy(networks, inputs: Arrays) -> dict[str, np.ndarray]:
+    """Tokens of a run without randomness."""
+    recorded = _recorded(networks.t3, inputs, "greedy")
+    return {"flash/greedy/tokens": _run(networks, inputs, recorded)[0]}
+
+
+def noise(networks, inputs: Arrays) -> dict[str, np.ndarray]:
+    """Tokens of a run with the noise of positions given, and the blocks after each step."""
+    recorded = _recorded(networks.t3, inputs, "noise")
+    uniform = np.asarray(inputs["flash/noise/position_uniform"], dtype=np.float32)
+    if uniform.shape != recorded.before.shape:
+        raise ParityError(
+            f"flash/noise/position_uniform has shape {uniform.shape}; it must have that of "
+            f"flash/noise/before, {recorded.before.shape}."
+        )
+    tokens, made = _run(networks, inputs, recorded, uniform)
+    return {
+        "flash/noise/tokens": tokens,
+        "flash/noise/after": _after(recorded, made, networks.t3.config.mask_token),
+    }
+
+
+def log_prior(writer: BlockWriter, block_size: int) -> mx.array:
+    """Logarithm of the prior, as a function that a tap can be put on."""
+    return writer.log_prior(block_size)
+
+
+def _sampling(recorded: RecordedSteps, position_temperature: float) -> FlashSampling:
+    return FlashSampling(
+        num_steps=recorded.num_steps,
+        temperature=0,
+        time_shift_tau=stages.FLASH_TIME_SHIFT,
+        schedule_t_shift=stages.FLASH_SCHEDULE_SHIFT,
+        cfg_scale=stages.FLASH_CFG_SCALE,
+        position_temperature=position_temperature,
+        upstream_exact=True,
+    )
+
+
+def _run(
+    networks, inputs: Arrays, recorded: RecordedSteps, uniform: np.ndarray | None = None
+) -> tuple[np.ndarray, list[BlockStep]]:
+    """Tokens of a run that is as long as the recorded one, and its steps."""
+    made: list[BlockStep] = []
+    sentence = _Voice(networks.t3, inputs)
     request = FlashRequest(
         sentence.text,
         sentence.conditioning,
-        FlashSampling(
-            num_steps=int(steps[:, 1].max()) + 1,
-            temperature=0,
-            time_shift_tau=stages.FLASH_TIME_SHIFT,
-            cfg_scale=stages.FLASH_CFG_SCALE,
-            position_temperature=0,
-            upstream_exact=True,
-        ),
-        sum(int((row != _PADDING).sum()) for row in firsts),
-        width,
+        _sampling(recorded, 0.0 if uniform is None else 1.0),
+        sum(recorded.lengths),
+        recorded.width,
+        draws=None if uniform is None else _RecordedDraws(recorded, uniform),
+        on_step=made.append,
     )
-    tokens = [token for block in decode(t3, request) for token in block]
-    return {
-        "flash/greedy/candidates": candidates,
-        "flash/greedy/pmi": scores,
-        "flash/greedy/tokens": np.array(tokens, dtype=np.int32),
-    }
+    tokens = [token for block in decode(networks.t3, request) for token in block]
+    return np.array(tokens, dtype=np.int32), made
+
+
+class _RecordedDraws:
+    """Uniform numbers (S, D) of a run's steps, for its positions."""
+
+    def __init__(self, recorded: RecordedSteps, uniform: np.ndarray):
+        numbers = recorded.numbers.tolist()
+        self._rows = {tuple(n): row for n, row in zip(numbers, uniform, strict=True)}
+
+    def tokens(self, block: int, step: int, positions: int, vocabulary: int) -> mx.array:
+        raise ParityError("no token is drawn.")
+
+    def positions(self, block: int, step: int, positions: int) -> mx.array:
+        """See `models.flash.draws.Draws`."""
+        if (block, step) not in self._rows:
+            raise ParityError(f"flash/noise/steps has no step {step} of block {block}.")
+        return mx.array(self._rows[block, step])[:positions]
+
+
+def _after(recorded: RecordedSteps, made: list[BlockStep], mask: int) -> np.ndarray:
+    """Blocks after each recorded step, (S, D); ours leave out a step that decides nothing."""
+    after = np.full(recorded.before.shape, PADDING, np.int32)
+    made_after = {(step.block, step.step): step.after for step in made}
+    last = {step.block: step.step for step in made}
+    for row, (block, step) in enumerate(recorded.numbers.tolist()):
+        length = recorded.lengths[block]
+        before = np.full(length, mask) if recorded.is_first(row) else after[row - 1, :length]
+        if step <= last.get(block, -1):
+            after[row, :length] = made_after.get((block, step), before)
+    return after
 
 
 _BLOCKS = ("block0_tokens", "block0_final_tokens", "block1_tokens")
 
 
-class _Sentence:
-    """A voice and a text, and the blocks that are committed."""
+class _Voice:
+    """A voice and a text of a dump."""
 
     def __init__(self, t3: T3, inputs: Arrays):
         config = t3.config
@@ -125,6 +198,13 @@ class _Sentence:
         self.text = mx.array(
             _tokens(inputs, "flash/text_tokens", config.text_tokens_dict_size, most)
         )
+
+
+class _Sentence(_Voice):
+    """A voice and a text, and the blocks that are committed."""
+
+    def __init__(self, t3: T3, inputs: Arrays):
+        super().__init__(t3, inputs)
         self.writer = BlockWriter(t3)
         cache = t3.conditioning_cache(self.conditioning)
         self.before, past = self.writer.prefill(cache, self.text, True)
@@ -155,18 +235,7 @@ def _block(t3: T3, inputs: Arrays, name: str) -> np.ndarray:
     return _tokens(inputs, name, t3.config.speech_rows, t3.config.max_speech_tokens)
 
 
-def _recorded_steps(t3: T3, inputs: Arrays) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens (S, D) before each step, -1 after the end of a block, and its block and number."""
-    before, steps = (np.asarray(inputs[f"flash/greedy/{name}"]) for name in ("before", "steps"))
-    if before.ndim != 2 or not before.size or steps.shape != (len(before), 2):
-        raise ParityError(
-            f"flash/greedy/before and steps have shapes {before.shape} and {steps.shape}; they "
-            "must be (S, D) and (S, 2)."
-        )
-    tokens = np.where(before == _PADDING, 0, before)
-    check_tokens(tokens.reshape(-1), t3.config.speech_rows, "flash/greedy/before", ParityError)
-    check_tokens(steps.reshape(-1), len(before), "flash/greedy/steps", ParityError)
-    is_next = np.diff(steps[:, 0])
-    if steps[0, 0] != 0 or not np.isin(is_next, (0, 1)).all():
-        raise ParityError("flash/greedy/steps must go from block to block, from 0.")
-    return before.astype(np.int32), steps
+def _recorded(t3: T3, inputs: Arrays, name: str) -> RecordedSteps:
+    if not t3.config.has_mask:
+        raise ParityError("a dump of Flash's inputs needs a checkpoint of Flash.")
+    return recorded_steps(inputs, name, t3.config.mask_token)

@@ -19,7 +19,7 @@ from .. import COMMAND
 from ..errors import ParityError
 from ..taps.names import APPENDED, BACKBONE, GPT_BACKBONE, OUTPUTS, WITH_RELU
 from ..taps.recording import Arrays
-from .taps import FUNCTIONS, as_numpy
+from .taps import FUNCTIONS, as_numpy, results_by_name
 
 # Arguments in order, by class, where it is not x alone; None is a mask that hides nothing.
 _ARGUMENTS: dict[str, tuple[str | None, ...]] = {
@@ -49,6 +49,8 @@ _INNER = {
     "pos_enc": ("models.s3gen.encoder", "relative_positions"),
     "time_embeddings": ("models.s3gen.estimator", "time_sinusoids"),
 }
+# Functions that take more than arrays and numbers.
+_NOT_ALONE = ("models.flash.writer.log_prior", "models.flash.schedule.table")
 _TAKE_NUMPY = ("trim_silence", "resample_soxr", "normalised")
 
 
@@ -71,8 +73,8 @@ def call(networks: nn.Module, name: str, inputs: Mapping[str, np.ndarray]) -> Ar
         ParityError: it cannot be called by itself.
     """
     arrays = {key: _array(value) for key, value in inputs.items()}
-    if name.endswith(".rotary_emb"):
-        raise ParityError(f"{name} takes no input: compare the saved outputs.")
+    if name.endswith(".rotary_emb") or name in _NOT_ALONE:
+        raise ParityError(f"{name} takes no arrays: compare the saved outputs.")
     layer = layer_at(networks, name)
     if layer is None:
         return _call_function(name, arrays)
@@ -116,9 +118,7 @@ def _call_function(name: str, arrays: Mapping) -> Arrays:
     called = getattr(importlib.import_module(f"mlx_chatterbox.{module}"), function)
     if function in _TAKE_NUMPY:
         arrays = {k: np.array(v) if isinstance(v, mx.array) else v for k, v in arrays.items()}
-    result = called(**arrays)
-    results = result if isinstance(result, tuple) else (result,)
-    return {str(i): as_numpy(output) for i, output in enumerate(results)}
+    return results_by_name(called(**arrays))
 
 
 def _call_backbone(model: LlamaModel | GPT2Model, layer: nn.Module, x: mx.array) -> np.ndarray:

@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..inputs.encoding import decoded, written
+from ..inputs.pipeline import TOKENS
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -68,17 +69,22 @@ def pipeline(checkpoint, inputs: Arrays) -> dict[str, np.ndarray]:
     kind = CLASSES[checkpoint.config.kind]
     tts = kind(replace(checkpoint, networks=_WithS3Gen(checkpoint.networks, speaker)))
     language = inputs.get("pipeline/language")
+    own = {} if language is None else {"language_id": decoded(language)}
+    is_flash = checkpoint.config.t3.has_mask
+    if is_flash:  # whose upstream has no watermark
+        own = {"upstream_exact": True, "watermark": False}
     with tempfile.TemporaryDirectory() as folder:
         waveform = tts.generate(
             decoded(inputs["pipeline/text"]),
-            **({} if language is None else {"language_id": decoded(language)}),
+            **own,
             audio_prompt_path=written(Path(folder) / "reference.wav", inputs["pipeline/ref_24k"]),
             seed=int(np.ravel(inputs["pipeline/seed"])[0]),
-            max_new_tokens=len(inputs["pipeline/gumbel"]),
+            max_new_tokens=TOKENS if is_flash else len(inputs["pipeline/gumbel"]),
             guard=False,
         )
     # Upstream's watermark cuts the end to whole frames of 10 ms.
+    length = len(waveform) if is_flash else len(waveform) // 240 * 240
     return {
         "pipeline/tokens": np.array(speaker.tokens, dtype=np.int32),
-        "pipeline/waveform": waveform[: len(waveform) // 240 * 240],
+        "pipeline/waveform": waveform[:length],
     }

@@ -19,6 +19,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields, is_dataclass
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -79,10 +80,14 @@ FUNCTIONS: tuple[tuple[str, str], ...] = (
     ("s3gen.flow.decoder.estimator.time_embeddings", "time_sinusoids"),
     (".pos_enc", "relative_positions"),
     ("voices.chattts.strings.normalised", "normalised"),
+    ("models.flash.writer.log_prior", "log_prior"),
+    ("models.flash.schedule.table", "table"),
+    ("models.flash.scores.propose", "propose"),
+    ("models.flash.scores.select", "select"),
 )
 _MODULES = (
     *("mlx_chatterbox.audio.", "mlx_chatterbox.models.", "mlx_chatterbox.voices."),
-    *(f"{__package__}.{name}" for name in ("backend", "chattts")),
+    *(f"{__package__}.{name}" for name in ("backend", "chattts", "flash")),
 )
 
 
@@ -263,11 +268,18 @@ def _function(tap_name: str, original: Callable, recorder: Recorder) -> Callable
             return original(*args, **kwargs)
         tap = recorder.enter(name, _arguments(original, args, kwargs))
         result = original(*args, **kwargs)
-        results = result if isinstance(result, tuple) else (result,)
-        recorder.leave(tap, {str(i): as_numpy(output) for i, output in enumerate(results)})
+        recorder.leave(tap, results_by_name(result))
         return result
 
     return call
+
+
+def results_by_name(result) -> Arrays:
+    """Results of a function: of a data class by its fields, of others by their number."""
+    if is_dataclass(result):
+        return {field.name: as_numpy(getattr(result, field.name)) for field in fields(result)}
+    results = result if isinstance(result, tuple) else (result,)
+    return {str(i): as_numpy(output) for i, output in enumerate(results)}
 
 
 def _arguments(function: Callable, args: tuple, kwargs: dict) -> Arrays:

@@ -17,6 +17,8 @@ from functools import partial
 import numpy as np
 from scipy.signal import get_window
 
+from ..stages import FLASH_STAGES
+
 
 def _frames(x: np.ndarray, length: int, hop: int) -> np.ndarray:
     """(n,) -> (T, length): every frame that fits."""
@@ -255,6 +257,10 @@ NETWORK_STAGES: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
 }
 
 
+# Of the stage `flash`, which is computed as a whole.
+FLASH_INPUTS = next(stage.inputs for stage in FLASH_STAGES if stage.name == "flash")
+
+
 def compute(inputs: Mapping[str, np.ndarray], networks=None) -> dict[str, np.ndarray]:
     """Every output in STAGES whose inputs are given, as float32 (tokens int32).
 
@@ -269,11 +275,14 @@ def compute(inputs: Mapping[str, np.ndarray], networks=None) -> dict[str, np.nda
     if networks is not None:
         for name, (names, function) in NETWORK_STAGES.items():
             stages[name] = (names, partial(function, networks))
-    return {
-        output: _narrow(function(*(np.asarray(inputs[name]) for name in names)))
+    outputs = {
+        output: function(*(np.asarray(inputs[name]) for name in names))
         for output, (names, function) in stages.items()
         if all(name in inputs for name in names)
     }
+    if networks is not None and all(name in inputs for name in FLASH_INPUTS):
+        outputs |= networks.blocks(inputs)
+    return {name: _narrow(value) for name, value in outputs.items()}
 
 
 def _narrow(array: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from mlx_chatterbox.weights.conversion.sources import find_source
 from mlx_chatterbox.weights.formats.unpickle import load_torch
 
 from ..dumps import read_dump
-from . import encoders
+from . import encoders, flash_stage
 from . import vocoder as vocoders
 from .layers import Weights
 
@@ -24,7 +24,7 @@ class NumpyNetworks:
     Args:
         folder: upstream's files.
         config: `config.json` of ours as plain values: what weights do not tell, such as heads.
-        s3gen_file, voice_encoder_file: names in it.
+        s3gen_file, voice_encoder_file, t3_file: names in it.
     """
 
     def __init__(
@@ -33,8 +33,10 @@ class NumpyNetworks:
         config: Mapping[str, Any],
         s3gen_file: str = "s3gen.safetensors",
         voice_encoder_file: str = "ve.safetensors",
+        t3_file: str = "t3_flash.safetensors",
     ):
         self._folder, self._config = Path(folder), config
+        self._t3_file = t3_file
         self._s3gen_file, self._voice_encoder_file = s3gen_file, voice_encoder_file
 
     @cached_property
@@ -48,6 +50,13 @@ class NumpyNetworks:
     @property
     def _hift(self) -> Mapping[str, Any]:
         return self._config["s3gen"]["hift"]
+
+    def blocks(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs of the stage `flash`; none of a T3 without a mask."""
+        config = self._config["t3"]
+        if not config.get("has_mask"):
+            return {}
+        return flash_stage.blocks(Weights(_read(self._folder / self._t3_file)), config, inputs)
 
     def voice_embedding(self, mel: np.ndarray) -> np.ndarray:
         """(T, 40) -> (1, 256)."""
@@ -80,17 +89,21 @@ class NumpyNetworks:
         return vocoders.waveform(self._s3gen.at("mel2wav"), mel, source, self._hift)
 
 
-def networks_of(folder: str | Path, config, variant: str | None = None) -> NumpyNetworks:
+def networks_of(
+    folder: str | Path, config, variant: str | None = None, t3_file: str | None = None
+) -> NumpyNetworks:
     """The networks of a folder of upstream's files, whatever these are called in it.
 
     Args:
         config: `ModelConfig`.
+        t3_file: T3's, if it has a name of its own.
 
     Raises:
         CheckpointError: they are not there.
     """
-    row = find_source(Path(folder), variant)
-    return NumpyNetworks(folder, config.to_dict(), row.s3gen_file, row.voice_encoder_file)
+    row = find_source(Path(folder), variant, t3_file)
+    files = (row.s3gen_file, row.voice_encoder_file, row.t3_file)
+    return NumpyNetworks(folder, config.to_dict(), *files)
 
 
 def _read(path: Path) -> Mapping[str, np.ndarray]:

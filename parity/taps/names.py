@@ -11,11 +11,13 @@ import re
 # Calls of a layer that are kept in a stage by default: the steps of the flow and of
 # decoding repeat the same layers; two show what a step does, and what it leaves to the next.
 CALLS = 2
+# As many more in these: what comes before the blocks, with text and without, and the priors.
+MORE_CALLS = {"flash": 5, "flash_steps": 5}
 
 # Stages that have taps. The watermark's network has weights of its own, in no checkpoint.
 TAPPED_STAGES = (
     *("voice_encoder", "s3_tokenizer", "s3_encoder", "speaker_encoder", "ref_mel", "resample"),
-    *("sinc_resample", "t3", "t3_greedy", "sampler", "sampler_turbo"),
+    *("sinc_resample", "t3", "t3_greedy", "flash", "flash_steps", "sampler", "sampler_turbo"),
     *("flow", "estimator", "source", "vocoder"),
 )
 CHATTTS_TAPPED_STAGES = (
@@ -130,6 +132,8 @@ APPENDED = re.compile(r"xvector\.block\d\.tdnnd\d+$")
 # T3's backbone takes the conditioning by itself, once for a voice, and then the rest; upstream all
 # at once. Two calls of ours are one of theirs.
 BACKBONE = re.compile(r"t3\.tfmr\.model(\.|$)")
+# Parts of it that attend.
+ATTENDS = re.compile(r"t3\.tfmr\.model(\.layers\.\d+(\.self_attn)?)?$")
 # ChatTTS's, whose calls are the same on both sides: a row each.
 GPT_BACKBONE = re.compile(r"gpt\.model(\.|$)")
 # Upstream embeds the same start token more than once.

@@ -24,7 +24,7 @@ import numpy as np
 from .. import COMMAND
 from ..dumps import read_dump_with_metadata, write_dump
 from ..errors import DumpError
-from .names import CALLS, EMBEDDINGS
+from .names import CALLS, EMBEDDINGS, MORE_CALLS
 
 FORMAT = "parity-taps-1"
 
@@ -108,7 +108,8 @@ class Recorder:
             return
         self._stack.remove(tap)
         tap.outputs = outputs
-        if tap.call <= self._limit or self._unlimited.search(tap.name):
+        limit = self._limit + MORE_CALLS.get(tap.stage, 0)
+        if tap.call <= limit or self._unlimited.search(tap.name):
             self._current.append(tap)
 
     def note(self, name: str, outputs: Arrays, inputs: Arrays | None = None) -> None:

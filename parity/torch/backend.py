@@ -27,7 +27,7 @@ from ..errors import DumpError, ParityError
 from ..taps.names import TAPPED_STAGES
 from ..taps.recording import CALLS, Tap, write_taps
 from ..taps.replacing import replaced
-from . import env, t3
+from . import env, flash, t3
 from .networks import VARIANTS, Networks
 from .pipeline import pipeline
 from .sized import SizedNetworks
@@ -275,6 +275,10 @@ _STAGES: dict[str, Callable[[Networks, Arrays], dict]] = {
     "sinc_resample": _sinc_resample,
     "t3": t3.logits,
     "t3_greedy": t3.greedy,
+    "flash": flash.blocks,
+    "flash_steps": flash.steps,
+    "flash_greedy": flash.greedy,
+    "flash_noise": flash.noise,
     "sampler": t3.sampler,
     "sampler_turbo": t3.sampler_turbo,
     "flow": _flow,

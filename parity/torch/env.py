@@ -21,12 +21,14 @@ from types import ModuleType
 from ..errors import ReferenceMissing
 
 CHATTERBOX_VERSION = "0.1.7"
+FLASH_VERSION = "0.1.0"
 
 # Module to look for, and what to install for it. s3tokenizer is pinned, though upstream leaves it
 # open, because the epsilon of its attention's layer norm was 1e-6 up to 0.2.0 and is 1e-5 now.
 REQUIREMENTS: dict[str, str] = {
     "torch": "torch==2.13.0",
     "chatterbox": f"chatterbox-tts=={CHATTERBOX_VERSION}",
+    "chatterbox_flash": f"chatterbox-flash=={FLASH_VERSION}",
     "torchaudio": "torchaudio",
     "s3tokenizer": "s3tokenizer==0.3.0",
     "diffusers": "diffusers==0.29.0",
@@ -47,6 +49,7 @@ REQUIREMENTS: dict[str, str] = {
 # Installed without dependencies: their pins exclude each other or pull in what is not used.
 WITHOUT_DEPENDENCIES = (
     "chatterbox",
+    "chatterbox_flash",
     "torchaudio",
     "s3tokenizer",
     "diffusers",
@@ -108,7 +111,8 @@ def _torchaudio_extension() -> ModuleType:
 def versions() -> dict[str, str]:
     """Installed versions of the packages whose numbers the reference's results depend on."""
     installed = {"python": sys.version.split()[0]}
-    for package in ("torch", "torchaudio", "chatterbox-tts", "s3tokenizer", "transformers",
+    for package in ("torch", "torchaudio", "chatterbox-tts", "chatterbox-flash",
+                    "s3tokenizer", "transformers",
                     "librosa", "resemble-perth", "numpy"):  # fmt: skip
         try:
             installed[package] = importlib.metadata.version(package)
@@ -121,3 +125,4 @@ if __name__ == "__main__":
     prepare()
     for name in ("models.t3", "models.s3gen", "models.voice_encoder", "models.tokenizers"):
         importlib.import_module(f"chatterbox.{name}")
+    importlib.import_module("chatterbox_flash.model")

@@ -24,11 +24,17 @@ class UpstreamModel:
     backbone: str = "Llama_520M"
     text_vocabulary: int = 704
     s3gen_file: str = "s3gen"
+    is_flash: bool = False
 
     @property
     def is_turbo(self) -> bool:
-        """Turbo or Nano: GPT-2, and an S3Gen of two steps."""
+        """Turbo or Nano: GPT-2."""
         return self.backbone.startswith("GPT2")
+
+    @property
+    def meanflow(self) -> bool:
+        """True for an S3Gen of two steps."""
+        return self.is_turbo or self.is_flash
 
 
 def _multilingual(version: str) -> UpstreamModel:
@@ -45,6 +51,7 @@ VARIANTS: dict[str, UpstreamModel] = {
     "multilingual-v2": _multilingual("v2"),
     "turbo": _turbo("turbo", "GPT2_medium"),
     "nano": _turbo("nano", "GPT2_small"),
+    "flash": UpstreamModel("t3_flash.safetensors", is_flash=True),
 }
 
 
@@ -99,8 +106,16 @@ class Networks:
                 self.when_loaded(name, module)
         return self._loaded[name]
 
-    def _build_t3(self):
+    def _t3_class(self):
+        if self.variant.is_flash:
+            from chatterbox_flash.model import ChatterboxFlashT3
+
+            return ChatterboxFlashT3
         from chatterbox.models.t3 import T3
+
+        return T3
+
+    def _build_t3(self):
         from chatterbox.models.t3.llama_configs import LLAMA_CONFIGS
 
         LLAMA_CONFIGS.setdefault("GPT2_small", {**LLAMA_CONFIGS["GPT2_medium"], **GPT2_SMALL})
@@ -109,7 +124,7 @@ class Networks:
         full = table[depth]
         table[depth] = self.t3_layers or full
         try:
-            return T3(self._t3_settings())
+            return self._t3_class()(self._t3_settings())
         finally:
             table[depth] = full
 
@@ -134,7 +149,7 @@ class Networks:
     def _build_s3gen(self):
         from chatterbox.models.s3gen import S3Gen
 
-        return S3Gen(meanflow=self.variant.is_turbo)
+        return S3Gen(meanflow=self.variant.meanflow)
 
     @staticmethod
     def _build_voice_encoder():

@@ -21,6 +21,7 @@ import numpy as np
 from ..errors import DumpError
 from ..inputs.encoding import decoded, written
 from ..taps.replacing import replaced
+from .flash import given_draws
 from .networks import Networks
 from .t3 import as_float
 from .text import CANGJIE_FILE, MULTILINGUAL_FILE
@@ -34,6 +35,8 @@ _CODES = 6561
 
 def pipeline(networks: Networks, inputs: Arrays) -> dict:
     """Generate from the recording's file and the text to marked samples."""
+    if networks.variant.is_flash:
+        return _flash_pipeline(networks, inputs)
     import perth
     import torch
 
@@ -57,6 +60,43 @@ def pipeline(networks: Networks, inputs: Arrays) -> dict:
             decoded(inputs["pipeline/text"]), audio_prompt_path=path, **settings
         )
     return {"pipeline/tokens": spoken[-1], "pipeline/waveform": waveform[0]}
+
+
+def _flash_pipeline(networks: Networks, inputs: Arrays) -> dict:
+    """`generate` of the package of Flash, which has no watermark, with our defaults."""
+    from chatterbox.models.tokenizers import EnTokenizer
+    from chatterbox_flash.tts import ChatterboxFlashTTS
+
+    parts = (networks.t3, networks.s3gen, networks.voice_encoder)
+    tts = ChatterboxFlashTTS(
+        *parts, EnTokenizer(str(networks.folder / "tokenizer.json")), device="cpu"
+    )
+    noise, source = (as_float(inputs, f"pipeline/{name}") for name in ("noise", "source"))
+    gumbel, uniform = (
+        np.array(inputs[f"pipeline/{name}"], dtype=np.float32) for name in ("gumbel", "uniform")
+    )
+    networks.t3.set_block_size(gumbel.shape[2])
+    spoken: list = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        given_draws(
+            lambda block, step, positions, _: gumbel[block, step, :positions],
+            lambda block, step, positions: uniform[block, step, :positions],
+            lambda *_: None,
+        ),
+        _fixed_s3gen(networks, noise, source, spoken),
+    ):
+        waveform = tts.generate(
+            decoded(inputs["pipeline/text"]),
+            audio_prompt_path=written(Path(folder) / "reference.wav", inputs["pipeline/ref_24k"]),
+            num_steps=gumbel.shape[1],
+            temperature=0.2,
+            time_shift_tau=0.5,
+            max_speech_tokens=len(source) // SAMPLES_PER_TOKEN,
+            use_cuda_graph=False,
+            backend="torch",
+        )
+    return {"pipeline/tokens": spoken[-1], "pipeline/waveform": waveform}
 
 
 def _speaker(networks: Networks) -> tuple[object, dict]:

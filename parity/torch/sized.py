@@ -25,7 +25,6 @@ class SizedNetworks(Networks):
         self._config = config
 
     def _build_t3(self):
-        from chatterbox.models.t3 import T3
         from chatterbox.models.t3.llama_configs import LLAMA_CONFIGS
         from chatterbox.models.t3.modules.perceiver import Perceiver
 
@@ -57,7 +56,7 @@ class SizedNetworks(Networks):
         settings.max_speech_tokens = sizes["max_speech_tokens"]
         settings.speech_cond_prompt_len = sizes["speech_cond_prompt_len"]
         # Built small first: the resampler has sizes of its own, which are replaced below.
-        t3 = T3(settings)
+        t3 = self._t3_class()(settings)
         if t3.cond_enc.perceiver is not None:
             queries = sizes["perceiver_queries"]
             t3.cond_enc.perceiver = Perceiver(queries, width, width, sizes["perceiver_heads"])

@@ -10,14 +10,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 from ..taps.names import (
+    BACKBONE,
     CHANNELS_SECOND_IN,
     CHANNELS_SECOND_OUT,
     EMBEDDINGS,
     INPUTS_UPSTREAM,
+    MORE_CALLS,
     OUTPUTS,
     PADDED_OUTSIDE,
     PER_SEGMENT,
@@ -28,6 +31,7 @@ from ..taps.names import (
 )
 from ..taps.recording import CALLS, Arrays, Recorder, Tap, without_repeats
 from ..taps.replacing import replaced
+from . import flash
 
 # Methods that upstream calls without hooks: network, path, method.
 METHODS = (
@@ -58,8 +62,10 @@ class TorchRecorder(Recorder):
         taps = without_repeats(taps)
         if taps and taps[-1].stage == "flow":
             taps = self._times_together(taps)
+        if taps and taps[-1].stage in MORE_CALLS:
+            return _rows_apart(taps)
         for tap in taps:
-            if tap.name == "t3.speech_head":
+            if tap.name == "t3.speech_head" and tap.stage not in MORE_CALLS:
                 last = self.tails.get(tap.stage, 1)
                 tap.inputs = {k: a[..., -last:, :] for k, a in tap.inputs.items()}
                 tap.outputs = {k: a[..., -last:, :] for k, a in tap.outputs.items()}
@@ -84,6 +90,29 @@ class TorchRecorder(Recorder):
         return sorted([*kept, *(group[0] for group in steps.values())], key=lambda t: t.started)
 
 
+def _rows_apart(taps: list[Tap]) -> list[Tap]:
+    """Make two calls of the first of each layer, as ours are: the row with text, and of that
+    without text the start token, before which all is zero."""
+    apart = []
+    for tap in taps:
+        if not BACKBONE.match(tap.name):
+            apart.append(tap)
+        elif tap.call > 1:
+            tap.call += 1
+            apart.append(tap)
+        else:
+            for call, rows, at in (
+                (1, slice(0, 1), slice(None)),
+                (2, slice(1, 2), slice(-1, None)),
+            ):
+                ways = [
+                    {name: array[rows, at] for name, array in arrays.items()}
+                    for arrays in (tap.inputs, tap.outputs)
+                ]
+                apart.append(replace(tap, call=call, inputs=ways[0], outputs=ways[1]))
+    return apart
+
+
 def _first_rows(steps: list[Arrays]) -> Arrays:
     return {name: np.concatenate([step[name][:1] for step in steps]) for name in steps[0]}
 
@@ -104,7 +133,7 @@ def tapped(networks, recorder: TorchRecorder, names: Names) -> Iterator[Recorder
         networks: `torch_networks.Networks`; each is hooked when it is loaded.
         names: network, upstream's path and ours, see `taps.upstream_names`.
     """
-    recorder.meanflow = networks.variant.is_turbo
+    recorder.meanflow = networks.variant.meanflow
     with ExitStack() as stack:
 
         def hook_all(network: str, module) -> None:
@@ -119,6 +148,8 @@ def tapped(networks, recorder: TorchRecorder, names: Names) -> Iterator[Recorder
         networks.when_loaded = hook_all
         try:
             stack.enter_context(_signal(recorder))
+            if networks.variant.is_flash:
+                stack.enter_context(_steps(recorder))
             yield recorder
         finally:
             networks.when_loaded = None
@@ -310,6 +341,48 @@ def _signal(recorder: TorchRecorder) -> Iterator[None]:
     with ExitStack() as stack:
         for owner, name, wrap in wrapped:
             stack.enter_context(replaced(owner, name, wrap(getattr(owner, name))))
+        yield
+
+
+@contextmanager
+def _steps(recorder: TorchRecorder) -> Iterator[None]:
+    """Record what stands around Flash's network under the names of our functions."""
+    prior, counts = flash.Sentence.prior, flash.decided_counts
+    propose, select = flash.propose, flash.select
+
+    def noted_prior(sentence, size):
+        tap = recorder.enter("models.flash.writer.log_prior", {})
+        result = prior(sentence, size)
+        recorder.leave(tap, {"0": as_numpy(result.log())})
+        return result
+
+    def noted_counts(*args):
+        result = counts(*args)
+        outputs = {str(i): as_numpy(np.array(count)) for i, count in enumerate(result)}
+        recorder.note("models.flash.schedule.table", outputs)
+        return result
+
+    def noted_proposal(logits, prior):
+        result = propose(logits, prior)
+        inputs = {"logits": as_numpy(logits), "log_prior": as_numpy(prior.log())}
+        outputs = {name: as_numpy(value) for name, value in result.items()}
+        recorder.note("models.flash.scores.propose", outputs, inputs)
+        return result
+
+    def noted_selection(logits, prior, tokens, *args):
+        result = select(logits, prior, tokens, *args)
+        inputs = {
+            "scores": as_numpy(propose(logits, prior)["scores"]),
+            "is_masked": as_numpy(tokens == logits.shape[-1]),
+        }
+        recorder.note("models.flash.scores.select", {"0": as_numpy(result)}, inputs)
+        return result
+
+    with ExitStack() as stack:
+        stack.enter_context(replaced(flash.Sentence, "prior", noted_prior))
+        stack.enter_context(replaced(flash, "decided_counts", noted_counts))
+        stack.enter_context(replaced(flash, "propose", noted_proposal))
+        stack.enter_context(replaced(flash, "select", noted_selection))
         yield
 
 

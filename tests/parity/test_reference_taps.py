@@ -6,7 +6,7 @@ import sys
 import mlx.core as mx
 import pytest
 
-from mlx_chatterbox.parity.faults.planting import faults
+from mlx_chatterbox.parity.faults.planting import faults, faults_of
 from mlx_chatterbox.parity.layers.bisect import bisect
 from mlx_chatterbox.parity.layers.both_sides import small_models
 from mlx_chatterbox.parity.layers.mutants import mutants_as_text, try_fault
@@ -16,20 +16,26 @@ from mlx_chatterbox.parity.taps.names import TAPPED_STAGES
 from mlx_chatterbox.parity.upstream.interpreter import find_interpreter
 
 pytestmark = pytest.mark.reference
+# The stages that each does not have.
+MISSING = {
+    "english": {"sampler_turbo", "flash", "flash_steps"},
+    "nano": {"sampler", "flash", "flash_steps"},
+    "flash": {"sampler", "sampler_turbo", "t3", "t3_greedy"},
+}
+VARIANTS = list(MISSING)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    return small_models(tmp_path_factory.mktemp("small"), find_interpreter, ["english", "nano"])
+    return small_models(tmp_path_factory.mktemp("small"), find_interpreter, VARIANTS)
 
 
-@pytest.mark.parametrize("variant", ["english", "nano"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_every_layer_agrees_with_upstreams(models, variant):
     model = models[variant]
     findings = bisect(model.taps, record_with(model.networks(), model.inputs))
     assert [finding.stage for finding in findings if finding.culprit] == []
-    missing = {"sampler" if variant == "nano" else "sampler_turbo"}
-    assert {finding.stage for finding in findings} == set(TAPPED_STAGES) - missing
+    assert {finding.stage for finding in findings} == set(TAPPED_STAGES) - MISSING[variant]
     # Every layer with weights is among them, except a head that only training has, and batch norms
     # that are one step with a residual here.
     compared = {step.actual.name for finding in findings for step in finding.steps}
@@ -43,9 +49,9 @@ def test_every_layer_agrees_with_upstreams(models, variant):
 
 
 def test_all_planted_faults_are_caught_and_named(models):
-    of_upstreams = [fault for fault in faults().values() if fault.variant in models]
+    of_upstreams = [fault for name in models for fault in faults_of(name).values()]
     mutants = [try_fault(models[fault.variant], fault) for fault in of_upstreams]
-    assert len(mutants) >= 25
+    assert len(mutants) >= 60
     table = mutants_as_text(mutants)
     assert all(one.caught for one in mutants), table
     assert sum(one.found for one in mutants) >= len(mutants) - 2, table

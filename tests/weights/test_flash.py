@@ -22,6 +22,11 @@ from mlx_chatterbox.models.config import BlockConfig, ModelConfig
 from mlx_chatterbox.models.t3.config import T3Config, gpt2_config
 from mlx_chatterbox.parity.__main__ import main as parity
 from mlx_chatterbox.parity.fabricate.checkpoint import fabricate, upstream_shapes
+from mlx_chatterbox.parity.fabricate.small import SMALL_SIZES
+from mlx_chatterbox.parity.inputs.make import make_inputs
+from mlx_chatterbox.parity.settings import RunSettings
+from mlx_chatterbox.parity.stages import FLASH_STAGES, computable
+from mlx_chatterbox.parity.weights import located
 from mlx_chatterbox.weights.checkpoint import build, load_converted, variant_of, verify_folder
 from mlx_chatterbox.weights.conversion.core import convert
 from mlx_chatterbox.weights.conversion.recipes import RECIPES, uniform
@@ -251,6 +256,14 @@ def test_it_converts_voices(converted, recording, voices):
     waveform = vc.generate(voices[0])
     assert np.isfinite(waveform).all()
     assert waveform.any()
+
+
+def test_its_stages_are_compared(files):
+    assert located(RunSettings(weights=files)).variant == "flash"
+    names = make_inputs(small_config("flash"), sizes=SMALL_SIZES)
+    stages = {stage.name for stage in computable(names)}
+    assert stages >= {stage.name for stage in FLASH_STAGES}
+    assert stages.isdisjoint({"t3", "t3_greedy", "sampler", "sampler_turbo"})
 
 
 def test_its_files_are_made_by_the_command(tmp_path):
