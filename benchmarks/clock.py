@@ -8,6 +8,23 @@ from collections.abc import Callable
 from .inputs import DECODED_TOKENS
 
 
+class PartsClock:
+    """Seconds of parts that follow one another, and of the whole."""
+
+    def __init__(self):
+        self._started = self._latest = time.perf_counter()
+        self._parts: dict[str, float] = {}
+
+    def done(self, part: str) -> None:
+        """Note that a part is done."""
+        now = time.perf_counter()
+        self._parts[part], self._latest = now - self._latest, now
+
+    def seconds(self) -> dict[str, float]:
+        """Each part's, and "whole"."""
+        return {**self._parts, "whole": self._latest - self._started}
+
+
 class TokenClock:
     """Counts from its creation. The same moments are taken of every engine: a token's number has
     reached Python, and what follows it is queued or not yet begun."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,13 +12,16 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core)
 import mlx.core as mx
 import numpy as np
 
+from mlx_chatterbox.api.tts import CLASSES
+from mlx_chatterbox.models.flash.decoding import decode as decode_blocks
+from mlx_chatterbox.models.flash.requests import FlashRequest
 from mlx_chatterbox.models.s3gen.s3gen import S3GenConditionals
 from mlx_chatterbox.models.t3.decoding import decode, decode_batch
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.voices.voice import embed_voice
 from mlx_chatterbox.weights.checkpoint import load_converted
 
-from .clock import TokenClock
+from .clock import PartsClock, TokenClock
 from .inputs import BATCHES, DECODED_TOKENS, UTTERANCE_TOKENS
 from .limits import device_memory, limits, use_device
 
@@ -41,7 +45,7 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict
         arrays["prompt_token"], arrays["prompt_feat"], arrays["embedding"]
     )
     s3gen, t3 = networks.s3gen, networks.t3
-    is_nano = checkpoint.config.t3.is_gpt2
+    is_nano, is_flash = checkpoint.config.t3.is_gpt2, checkpoint.config.t3.has_mask
     prompt = arrays["nano_prompt" if is_nano else "t3_prompt"]
     settings = SamplingSettings(
         0.8, 1.2, 0.0 if is_nano else 0.05, generation.top_p, 0, generation.sampler_order
@@ -57,7 +61,12 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict
     def decoded(count: int, on_token: Callable[[], None] = lambda: None) -> None:
         key = mx.random.key(0)
         cond, written = conditioning(), 0
-        for _ in decode(t3, cond, arrays["text_tokens"], settings, 0.5, count, key):
+        if is_flash:
+            request = FlashRequest(arrays["text_tokens"], cond, max_new_tokens=count, key=key)
+            tokens = (token for block in decode_blocks(t3, request) for token in block)
+        else:
+            tokens = decode(t3, cond, arrays["text_tokens"], settings, 0.5, count, key)
+        for _ in tokens:
             on_token()
             written += 1
         if written != count:
@@ -85,8 +94,28 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict
         decoded(UTTERANCE_TOKENS)
         spoken(arrays["utterance_tokens"], generation.cfm_steps)
 
+    def parts(steps: int) -> dict[str, float]:
+        clock = PartsClock()
+        conditioned(steps)
+        clock.done("conditioning")
+        decoded(UTTERANCE_TOKENS)
+        clock.done("t3")
+        spoken(arrays["utterance_tokens"], generation.cfm_steps)
+        clock.done("s3gen")
+        return clock.seconds()
+
+    def first_sound(steps: int) -> dict[str, float]:
+        tts = CLASSES[checkpoint.config.kind](checkpoint)
+        tts.conds = tts.voice_of(inputs["audio"], 0.5)
+        started = time.perf_counter()
+        next(iter(tts.stream("Hello there, how are you?", seed=0, guard=False)))
+        return {"first_sound": time.perf_counter() - started}
+
     if is_nano:
         return {"nano_utterance": utterance}
+    of_utterances = {"utterance": parts, "first_sound": first_sound}
+    if is_flash:
+        return of_utterances
     return {
         "conditioning": conditioned,
         "t3": t3_alone,
@@ -94,6 +123,7 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict
         "vocoder": lambda steps: mx.eval(s3gen.mel2wav(arrays["mel"], None, mx.random.key(2))[0]),
         "s3gen": lambda steps: spoken(arrays["speech_tokens"], steps),
         "logits": logits,
+        **of_utterances,
         **batch_stages(t3, conditioning, arrays["text_batch"], settings),
     }
 

@@ -15,7 +15,7 @@ import numpy as np
 from parity.torch.env import prepare
 from parity.torch.networks import Networks
 
-from .clock import TokenClock, watch_positions
+from .clock import PartsClock, TokenClock, watch_positions
 from .errors import BenchmarkError
 from .inputs import BATCHES, DECODED_TOKENS, SAMPLE_RATE, UTTERANCE_TOKENS
 
@@ -80,6 +80,8 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict
     arrays = {name: value.to(_device) for name, value in arrays.items()}
     if variant == "nano":
         work = {"nano_utterance": _nano(networks, arrays)}
+    elif variant == "flash":
+        work = {"utterance": _flash(networks, arrays, inputs["audio"])}
     else:
         work = {
             "conditioning": lambda steps: _conditioning(networks, inputs["audio"]),
@@ -239,6 +241,44 @@ def _nano(networks, arrays) -> Callable[[int], None]:
         tokens = arrays["utterance_tokens"]
         mel = _flow(networks.s3gen, tokens, reference, n_timesteps=2, meanflow=True)
         networks.s3gen.mel2wav.inference(mel, torch.zeros(1, 1, 0, device=_device))
+
+    return utterance
+
+
+def _flash(networks, arrays, audio: np.ndarray) -> Callable[[int], dict[str, float]]:
+    """Speak by upstream's package `chatterbox-flash` as its later scripts do."""
+    import torch
+
+    reference = _reference(arrays)
+
+    def utterance(steps: int) -> dict[str, float]:
+        torch.manual_seed(0)
+        clock = PartsClock()
+        _conditioning(networks, audio)
+        _wait()
+        clock.done("conditioning")
+        written = networks.t3.generate(
+            t3_cond=_condition(arrays["speaker"], arrays["t3_prompt"]),
+            text_tokens=arrays["text_tokens"][None],
+            total_speech_len=UTTERANCE_TOKENS,
+            num_steps=10,
+            temperature=0.2,
+            time_shift_tau=0.5,
+            omnivoice_schedule_t_shift=0.5,
+            cfg_scale=1.0,
+            position_temperature=5.0,
+            backend="torch",
+        )
+        _wait()
+        clock.done("t3")
+        if written.shape[1] != UTTERANCE_TOKENS:
+            raise RuntimeError(f"T3 stopped after {written.shape[1]} tokens")
+        tokens = arrays["utterance_tokens"]
+        mel = _flow(networks.s3gen, tokens, reference, n_timesteps=2, meanflow=True)
+        networks.s3gen.mel2wav.inference(mel, torch.zeros(1, 1, 0, device=_device))
+        _wait()
+        clock.done("s3gen")
+        return clock.seconds()
 
     return utterance
 

@@ -12,7 +12,7 @@ TEXT_TOKENS = 60
 DECODED_TOKENS = 16
 # Sentences decoded together.
 BATCHES = (4, 8)
-# Nano's whole utterance: 6 s of speech from a prompt of 15 s.
+# A whole utterance: 6 s of speech; Nano's from a prompt of 15 s.
 UTTERANCE_TOKENS = 150
 
 
