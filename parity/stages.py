@@ -441,9 +441,11 @@ def computable(names: Iterable[str], table: Iterable[Stage] = ALL_STAGES) -> tup
     return tuple(stage for stage in expanded(names, table) if present.issuperset(stage.inputs))
 
 
-def input_names() -> tuple[str, ...]:
-    """Every input name of Chatterbox's table, once, in order."""
-    names = [name for stage in STAGES for name in (*stage.inputs, *stage.optional_inputs)]
+def input_names(variant: str = "english") -> tuple[str, ...]:
+    """Every input name of a variant's table, once, in order."""
+    names = [
+        name for stage in stages_of(variant) for name in (*stage.inputs, *stage.optional_inputs)
+    ]
     return tuple(dict.fromkeys(names))
 
 
