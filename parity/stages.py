@@ -399,6 +399,13 @@ FLASH_STAGES: tuple[Stage, ...] = (
         ),
     ),
 )
+# Of the likeliest tokens.
+_FLASH_SCORES = frozenset(
+    (
+        *(f"flash/block0_pmi{row}" for row in ("", "_cond", "_uncond")),
+        "flash/greedy/pmi",
+    )
+)
 ALL_STAGES = (*STAGES, *CHATTTS_STAGES, *FLASH_STAGES)
 
 FLASH_CFG_SCALE = 1.0
@@ -432,7 +439,8 @@ def expanded(names: Iterable[str], table: Iterable[Stage] = ALL_STAGES) -> tuple
 
 def is_of_float32(stage: Stage, output: StageOutput) -> bool:
     """True for what one different token would change as a whole: compared in float32 alone."""
-    return stage.name == PIPELINE or (stage.key == "generate_*" and output.measure != EQUAL)
+    is_of_tokens = stage.key == "generate_*" and output.measure != EQUAL
+    return stage.name == PIPELINE or is_of_tokens or output.name in _FLASH_SCORES
 
 
 def computable(names: Iterable[str], table: Iterable[Stage] = ALL_STAGES) -> tuple[Stage, ...]:
