@@ -31,7 +31,9 @@ _HALF = frozenset({"speaker/normalised"})
 _CASES_WITHOUT_WEIGHTS = re.compile(r"gpt/[^/]+/position_ids|sampler/[^/]+/probabilities")
 # Greedy decoding diverges after one token that differs, so the share is reported, not bounded.
 _REPORTED = frozenset({"t3/greedy_tokens"})
-_REPORTED_CASES = re.compile(r"generate/[^/]+/ids_\d+")
+_REPORTED_CASES = re.compile(
+    r"generate/[^/]+/ids_\d+|flash/(greedy|noise)/(tokens|candidates|after)"
+)
 
 
 # Outputs of ChatTTS begin with these.

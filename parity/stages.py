@@ -399,6 +399,13 @@ FLASH_STAGES: tuple[Stage, ...] = (
         ),
     ),
 )
+# Of the likeliest tokens.
+_FLASH_SCORES = frozenset(
+    (
+        *(f"flash/block0_pmi{row}" for row in ("", "_cond", "_uncond")),
+        "flash/greedy/pmi",
+    )
+)
 ALL_STAGES = (*STAGES, *CHATTTS_STAGES, *FLASH_STAGES)
 
 FLASH_CFG_SCALE = 1.0
@@ -432,7 +439,8 @@ def expanded(names: Iterable[str], table: Iterable[Stage] = ALL_STAGES) -> tuple
 
 def is_of_float32(stage: Stage, output: StageOutput) -> bool:
     """True for what one different token would change as a whole: compared in float32 alone."""
-    return stage.name == PIPELINE or (stage.key == "generate_*" and output.measure != EQUAL)
+    is_of_tokens = stage.key == "generate_*" and output.measure != EQUAL
+    return stage.name == PIPELINE or is_of_tokens or output.name in _FLASH_SCORES
 
 
 def computable(names: Iterable[str], table: Iterable[Stage] = ALL_STAGES) -> tuple[Stage, ...]:
@@ -441,9 +449,11 @@ def computable(names: Iterable[str], table: Iterable[Stage] = ALL_STAGES) -> tup
     return tuple(stage for stage in expanded(names, table) if present.issuperset(stage.inputs))
 
 
-def input_names() -> tuple[str, ...]:
-    """Every input name of Chatterbox's table, once, in order."""
-    names = [name for stage in STAGES for name in (*stage.inputs, *stage.optional_inputs)]
+def input_names(variant: str = "english") -> tuple[str, ...]:
+    """Every input name of a variant's table, once, in order."""
+    names = [
+        name for stage in stages_of(variant) for name in (*stage.inputs, *stage.optional_inputs)
+    ]
     return tuple(dict.fromkeys(names))
 
 

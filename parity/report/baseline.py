@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..compare import Comparison
 from ..errors import ParityError
-from ..stages import CHATTTS, EQUAL, Stage, StageOutput, expanded, stages_of
+from ..stages import CHATTTS, EQUAL, FLASH, Stage, StageOutput, expanded, stages_of
 from . import checked_json
 from .tables import write_file
 
@@ -135,7 +135,7 @@ def table(baseline: Mapping, peer: Mapping) -> str:
     first = {variant: pairs for variant, pairs in baseline.items() if variant != CHATTTS}
     columns = {variant: pairs.get(_MAIN, {}) for variant, pairs in first.items()}
     columns[f"{peer['name']}, english"] = peer["errors"]
-    parts = [_table(columns, stages_of("english"), set(first))]
+    parts = [_table(columns, stages_of(FLASH), set(first))]
     if CHATTTS in baseline:
         names = [name for pairs in baseline[CHATTTS].values() for name in pairs]
         own = _table(baseline[CHATTTS], expanded(names, stages_of(CHATTTS)), None)

@@ -51,6 +51,7 @@ def inputs_of(variant: str) -> dict[str, np.ndarray]:
         ("multilingual", ("estimator/r", "sampler_turbo/")),
         ("turbo", ("sampler/",)),
         ("nano", ("sampler/",)),
+        ("flash", ("sampler/", "sampler_turbo/", "t3/", "voice_encoder/")),
     ],
 )
 def test_the_inputs_are_those_of_the_table(variant, without):
@@ -58,8 +59,11 @@ def test_the_inputs_are_those_of_the_table(variant, without):
     given = inputs_of(variant)
     given |= pipeline_inputs(config, np.zeros(150_000, np.float32))
     without += () if variant == "multilingual" else ("pipeline/language",)
-    assert set(given) == {name for name in stages.input_names() if not name.startswith(without)}
-    assert len(stages.computable(given)) == len(stages.STAGES) - 1
+    without += () if variant == "flash" else ("pipeline/uniform",)
+    names = stages.input_names(variant)
+    assert set(given) == {name for name in names if not name.startswith(without)}
+    left_out = 4 if variant == "flash" else 1
+    assert len(stages.computable(given)) == len(stages.stages_of(variant)) - left_out
 
 
 def test_inputs_are_the_variants_own():

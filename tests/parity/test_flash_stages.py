@@ -16,11 +16,18 @@ from mlx_chatterbox.parity import stages
 from mlx_chatterbox.parity.commands.unused import say_unused
 from mlx_chatterbox.parity.compare import compare
 from mlx_chatterbox.parity.errors import ParityError
+from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
+from mlx_chatterbox.parity.fabricate.small import SMALL_SIZES
 from mlx_chatterbox.parity.faults.fault import Patches
 from mlx_chatterbox.parity.faults.flash import FAULTS
-from mlx_chatterbox.parity.mlx.backend import compute_with
+from mlx_chatterbox.parity.inputs.make import make_inputs
+from mlx_chatterbox.parity.mlx.backend import compute, compute_with
+from mlx_chatterbox.parity.numpy import backend as numpy_backend
 from mlx_chatterbox.parity.numpy import flash, flash_network
+from mlx_chatterbox.parity.numpy.flash_steps import PADDING, decided_counts, recorded_steps
+from mlx_chatterbox.parity.numpy.networks import networks_of
 from tests.models.small_flash import BLOCK, TEXTS, NumpyFlash, small_flash
+from tests.small import small_config
 
 pytestmark = pytest.mark.numbers
 # Blocks of the recorded run.
@@ -147,6 +154,48 @@ def test_planted_faults_show(networks, inputs, expected, fault):
     # A run from the beginning may come to other tokens by it.
     assert wrong - {"flash_greedy", "flash_noise"} == set(fault.stages)
     assert compare(expected, compute_with(networks, inputs)).holds
+
+
+def test_the_stage_in_numpy_is_ours(tmp_path, small_models):
+    """From upstream's files, voice and all, against the network that was converted from them."""
+    config = small_config("flash")
+    folder = fabricate(tmp_path / "upstream", variant="flash", config=config)
+    inputs = make_inputs(config, seed=3, sizes=SMALL_SIZES)
+    inputs = {name: value for name, value in inputs.items() if name.startswith("flash/")}
+    by_numpy = numpy_backend.compute(inputs, networks_of(folder, config, "flash"))
+    comparison = compare(by_numpy, compute(small_models("flash"), inputs))
+    assert len(comparison.rows) == 11
+    assert comparison.holds, [row for row in comparison.rows if not row.holds]
+
+
+def test_made_up_masks_that_no_schedule_has_decide_nothing(networks, inputs, expected):
+    """Candidates and scores are those of the tokens; which are decided is not known."""
+    before = inputs["flash/greedy/before"].copy()
+    before[0, 0] = 3
+    results = compute_with(networks, {**inputs, "flash/greedy/before": before}, ["flash_steps"])
+    assert set(results) == {"flash/greedy/candidates", "flash/greedy/pmi"}
+    # The first block's second step, and those after, are as they were.
+    pairs = (results["flash/greedy/pmi"][1:9], expected["flash/greedy/pmi"][1:9])
+    assert np.abs(pairs[0] - pairs[1]).max() < 1e-4
+
+
+@pytest.mark.parametrize(("steps", "tau"), [(4, 0.1), (8, 0.1), (10, 0.1), (13, 0.1)])
+def test_the_number_of_steps_is_read_off_the_masks(steps, tau):
+    """Of a whole block and a short one, and of the beginning of a run that stopped."""
+    rows, numbers = [], []
+    for block, length in enumerate((32, 9)):
+        left = length
+        for step, count in enumerate(decided_counts(length, steps, 0.5, tau)):
+            tokens = np.where(np.arange(32) < length, 5, PADDING)
+            tokens[:left] = 53
+            rows.append(tokens)
+            numbers.append((block, step))
+            left -= count
+    for end in (len(rows), 5 if steps == 10 else len(rows)):
+        given = {"flash/a/before": np.array(rows[:end]), "flash/a/steps": np.array(numbers[:end])}
+        recorded = recorded_steps(given, "a", 53)
+        assert (recorded.num_steps, recorded.is_scheduled) == (steps, True)
+    assert recorded_steps(given, "a", 53).lengths[0] == 32
 
 
 def refused(networks, inputs, match: str, **changes) -> None:

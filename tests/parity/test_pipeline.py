@@ -7,6 +7,7 @@ import pytest
 from mlx_chatterbox.api.tts import CLASSES, open_model
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.models.decoder import native_stepper, sampler
+from mlx_chatterbox.models.flash import stepping
 from mlx_chatterbox.parity.compare import compare
 from mlx_chatterbox.parity.inputs.encoding import decoded, encoded, written
 from mlx_chatterbox.parity.inputs.pipeline import TEXTS, TOKENS, pipeline_inputs
@@ -73,6 +74,31 @@ def test_the_given_draws_are_those_of_the_seed(case, monkeypatch):
     other = {**inputs, "pipeline/seed": np.array([4], np.int32)}
     monkeypatch.undo()
     assert compute(folder, other)["pipeline/tokens"].tolist() != before.tolist()
+
+
+def test_flashs_draws_are_those_of_the_seed(small_models, monkeypatch):
+    folder = small_models("flash")
+    inputs = pipeline_inputs(ModelConfig.load(folder), RECORDING, seed=3)
+    before = compute(folder, inputs)["pipeline/tokens"].tolist()
+    gumbel, uniform = (mx.array(inputs[f"pipeline/{name}"]) for name in ("gumbel", "uniform"))
+    asked = []
+
+    class Given:
+        def __init__(self, keys):
+            pass
+
+        def tokens(self, block, step, positions, vocabulary):
+            asked.append((block, step))
+            return gumbel[block, step, :positions, :vocabulary]
+
+        def positions(self, block, step, positions):
+            return uniform[block, step, :positions]
+
+    monkeypatch.setattr(stepping, "KeyedDraws", Given)
+    assert compute(folder, inputs)["pipeline/tokens"].tolist() == before
+    assert len(set(asked)) > 10
+    uniform = 1 - uniform
+    assert compute(folder, inputs)["pipeline/tokens"].tolist() != before
 
 
 def test_a_recording_that_is_too_short_leaves_the_stage_out(small_models):
