@@ -101,12 +101,14 @@ def table(times: Times) -> str:
         cells = [_TITLES.get(part, part), in_units(median(own))]
         theirs = [times[name].get(part) for name in others]
         cells += ["" if one is None else in_units(median(one)) for one in theirs]
-        cells += [
-            "" if one is None else "{:.2f} ({:.2f} to {:.2f})".format(*ratio(own, one))
-            for one in theirs
-        ]
+        cells += ["" if one is None else _apart(own, one) for one in theirs]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _apart(ours: list[float], theirs: list[float]) -> str:
+    """The ratio of the medians, and the least and the most of paired runs."""
+    return "{:.2f} ({:.2f} to {:.2f})".format(*ratio(ours, theirs))
 
 
 def run(arguments: argparse.Namespace) -> int:

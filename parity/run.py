@@ -10,12 +10,14 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mlx_chatterbox.audio.files import load_audio
 from mlx_chatterbox.models.config import ModelConfig
 
 from .dumps import read_dump_with_metadata, write_dump
+from .errors import ParityError
 from .inputs.chattts import (
     STORED_VERSIONS,
     make_inputs,
@@ -36,7 +38,7 @@ from .progress import phase, say
 from .report.provenance import METADATA_NAME, run_metadata
 from .report.report import LAYERS_NAME, NUMPY_NAME, TORCH_NAME, ParityReport, dump_name, of_folder
 from .settings import STORED_SEED, RunSettings
-from .stages import ALL_STAGES, CHATTTS, PIPELINE
+from .stages import ALL_STAGES, CHATTTS, PIPELINE, computable, stages_of
 from .upstream.chattts_files import own_files
 from .upstream.files import upstream_of
 from .upstream.interpreter import find_interpreter
@@ -73,6 +75,7 @@ def _run_in(work: Path, settings: RunSettings, python: str) -> ParityReport:
         inputs = (chattts_inputs if is_second else inputs_of)(
             upstream if is_second else converted, settings
         )
+        inputs = wanted_inputs(inputs, settings)
         dumps = {"inputs": write_dump(work / "inputs.safetensors", inputs)}
     if is_second:
         dumps |= _chattts_references(work, upstream, inputs, settings)
@@ -156,6 +159,27 @@ def _compute_ours(work: Path, folder: Path, inputs: dict, precision: str) -> Pat
 def inputs_of(converted: Path, settings: RunSettings) -> dict:
     """Inputs for every stage of the model in `converted`."""
     return inputs_with_pipeline(ModelConfig.load(converted), settings.seed, settings.audio)
+
+
+def wanted_inputs(inputs: dict, settings: RunSettings) -> dict:
+    """The inputs of the stages that are asked for; others are named on standard error.
+
+    Raises:
+        ParityError: a name that fits no stage of the variant.
+    """
+    if settings.only is None:
+        return inputs
+    table = computable(inputs, stages_of(settings.variant))
+    for pattern in settings.only:
+        if not any(fnmatchcase(stage.name, pattern) for stage in table):
+            known = ", ".join(stage.name for stage in table)
+            raise ParityError(f"--stages {pattern}: no such stage; there are {known}.")
+    asked = [s for s in table if any(fnmatchcase(s.name, one) for one in settings.only)]
+    names = {name for stage in asked for name in (*stage.inputs, *stage.optional_inputs)}
+    wanted = {name: value for name, value in inputs.items() if name in names}
+    kept = {stage.name for stage in computable(wanted, table)}
+    say(f"left out: {', '.join(stage.name for stage in table if stage.name not in kept)}")
+    return wanted
 
 
 @contextlib.contextmanager

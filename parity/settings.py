@@ -17,6 +17,7 @@ class RunSettings:
 
     Attributes:
         seed: None until the variant is known.
+        only: names of stages, with `*` for any; the others are left out. None: all.
         weights_name: how to call the weights; set by `weights.located`.
     """
 
@@ -28,6 +29,7 @@ class RunSettings:
     audio: Path | None = None
     reference_python: Path | None = None
     precisions: tuple[str, ...] = ("float32",)
+    only: tuple[str, ...] | None = None
     weights_name: str | None = None
 
     def __post_init__(self):

@@ -48,6 +48,12 @@ def add_run(commands) -> None:
         help="interpreter with PyTorch and chatterbox-tts (default: this one if it has them, "
         f"else the one of `{COMMAND} setup`)",
     )
+    run.add_argument(
+        "--stages",
+        nargs="+",
+        metavar="STAGE",
+        help="only these, such as t3* (in quotes), and those that need no more inputs than they",
+    )
     options.precision(
         run, nargs="+", default=["float32"], what="of our networks; each is held to its own bounds"
     )

@@ -22,7 +22,8 @@ def run(arguments) -> int:
     """Run `python -m parity run`; 0 if everything holds."""
     options.check_folders(*(getattr(arguments, name) for name, _ in FORMATS))
     precisions = tuple(arguments.precision)
-    report = run_all(options.settings(arguments, precisions=precisions))
+    only = None if arguments.stages is None else tuple(arguments.stages)
+    report = run_all(options.settings(arguments, precisions=precisions, only=only))
     folder = arguments.report
     if folder is None and arguments.weights is not None:
         folder = Path(f"{DEFAULT_REPORT}-{report.metadata['variant']}")

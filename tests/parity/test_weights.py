@@ -11,11 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mlx_chatterbox.parity.__main__ import main
 from mlx_chatterbox.parity.errors import ParityError
+from mlx_chatterbox.parity.run import wanted_inputs
 from mlx_chatterbox.parity.settings import RunSettings
+from mlx_chatterbox.parity.stages import STAGES, computable, input_names
 from mlx_chatterbox.parity.weights import located
 from mlx_chatterbox.weights.variants import variant_named
 from tests.weights.hub_stand_in import hub_stand_in
@@ -118,3 +121,23 @@ def test_neither_folder_nor_repository_is_one_clear_line(tmp_path, monkeypatch, 
     monkeypatch.setattr("mlx_chatterbox.parity.run.find_interpreter", lambda given: sys.executable)
     assert main(["run", "--weights", str(tmp_path / "absent")]) == 1
     assert "no such folder" in capsys.readouterr().err
+
+
+# --- Some stages ---------------------------------------------------------------------------------
+
+
+def test_a_run_of_some_stages_takes_their_inputs_and_says_what_it_leaves_out(capsys):
+    names = [*input_names("multilingual"), "pipeline/text"]
+    inputs = dict.fromkeys(names, np.zeros(1))
+    settings = RunSettings(variant="multilingual", only=("t3*", "sampler"))
+    kept = wanted_inputs(inputs, settings)
+    computed = [stage.name for stage in computable(kept, STAGES)]
+    assert computed == ["t3", "t3_greedy", "sampler"]
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("left out: ")
+    assert {"flow", "vocoder", "voice_encoder"} < set(line.removeprefix("left out: ").split(", "))
+    assert wanted_inputs(inputs, RunSettings(variant="multilingual")) is inputs
+    with pytest.raises(ParityError, match=r"--stages flows: no such stage; there are .*flow"):
+        wanted_inputs(inputs, RunSettings(variant="multilingual", only=("flows",)))
+    with pytest.raises(ParityError, match="no such stage"):
+        wanted_inputs(inputs, RunSettings(variant="multilingual", only=("flash",)))
