@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .inputs import DECODED_TOKENS
 
@@ -23,6 +23,19 @@ class PartsClock:
     def seconds(self) -> dict[str, float]:
         """Each part's, and "whole"."""
         return {**self._parts, "whole": self._latest - self._started}
+
+
+def block_seconds(moments: Sequence[float], size: int, passes: int) -> dict[str, float]:
+    """Seconds of a whole block after the first, and of each of its passes.
+
+    Args:
+        moments: when each token was known; those of a block at once.
+        size: tokens of a block; 1 where each comes alone.
+        passes: of a block.
+    """
+    blocks = len(moments) // size
+    seconds = (moments[blocks * size - 1] - moments[size - 1]) / (blocks - 1)
+    return {"block": seconds, "pass": seconds / passes}
 
 
 class TokenClock:

@@ -13,15 +13,18 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_chatterbox.api.tts import CLASSES
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.models.flash.decoding import decode as decode_blocks
 from mlx_chatterbox.models.flash.requests import FlashRequest
+from mlx_chatterbox.models.flash.schedule import table
+from mlx_chatterbox.models.flash.settings import usual_sampling
 from mlx_chatterbox.models.s3gen.s3gen import S3GenConditionals
 from mlx_chatterbox.models.t3.decoding import decode, decode_batch
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.voices.voice import embed_voice
 from mlx_chatterbox.weights.checkpoint import load_converted
 
-from .clock import PartsClock, TokenClock
+from .clock import PartsClock, TokenClock, block_seconds
 from .inputs import BATCHES, DECODED_TOKENS, UTTERANCE_TOKENS
 from .limits import device_memory, limits, use_device
 
@@ -95,20 +98,22 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict
         spoken(arrays["utterance_tokens"], generation.cfm_steps)
 
     def parts(steps: int) -> dict[str, float]:
+        moments: list[float] = []
         clock = PartsClock()
         conditioned(steps)
         clock.done("conditioning")
-        decoded(UTTERANCE_TOKENS)
+        decoded(UTTERANCE_TOKENS, lambda: moments.append(time.perf_counter()))
         clock.done("t3")
         spoken(arrays["utterance_tokens"], generation.cfm_steps)
         clock.done("s3gen")
-        return clock.seconds()
+        return clock.seconds() | block_seconds(moments, *_block_of(checkpoint.config))
 
     def first_sound(steps: int) -> dict[str, float]:
         tts = CLASSES[checkpoint.config.kind](checkpoint)
         tts.conds = tts.voice_of(inputs["audio"], 0.5)
         started = time.perf_counter()
-        next(iter(tts.stream("Hello there, how are you?", seed=0, guard=False)))
+        said = {"seed": 0, "guard": False, "max_new_tokens": UTTERANCE_TOKENS}
+        next(iter(tts.stream("Hello there, how are you?", **said)))
         return {"first_sound": time.perf_counter() - started}
 
     if is_nano:
@@ -126,6 +131,14 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict
         **of_utterances,
         **batch_stages(t3, conditioning, arrays["text_batch"], settings),
     }
+
+
+def _block_of(config: ModelConfig) -> tuple[int, int]:
+    """The tokens of a block and the passes that it takes, the one that keeps it included."""
+    if not config.t3.has_mask:
+        return 1, 1
+    size = config.blocks.size
+    return size, 1 + sum(map(bool, table(size, usual_sampling(config))))
 
 
 def batch_stages(t3, conditioning: Callable, texts: mx.array, settings) -> dict[str, Callable]:

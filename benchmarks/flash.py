@@ -7,8 +7,9 @@
 6 s of speech (150 tokens) from a text of 60 tokens and a reference of 10 s, which is embedded
 too; made-up weights, float32. Upstream's package computes as its later scripts do (temperature
 0.2, early decoding 0.5), which are our defaults. All take turns, each in a process of its own,
-after a run that is not counted; ratios travel between machines, seconds do not. Ours also say how
-soon a stream's first sound is there. Ends with a line of JSON.
+after a run that is not counted; ratios travel between machines, seconds do not. Ours also say what
+a pass through T3's layers takes (32 rows beside English's two), what a block of 16 tokens takes
+(beside English's one), and how soon a stream's first sound is there. Ends with a line of JSON.
 """
 
 from __future__ import annotations
@@ -35,7 +36,14 @@ from .report import in_units, ratio
 
 PARTS = ("conditioning", "t3", "s3gen", "whole")
 FLASH, ENGLISH, TORCH = "ours", "English, ours", "chatterbox-flash, PyTorch"
-_TITLES = {"t3": "T3", "s3gen": "S3Gen", "first_sound": "a stream's first sound"}
+ROWS = (*PARTS, "pass", "block", "first_sound")
+_TITLES = {
+    "t3": "T3",
+    "s3gen": "S3Gen",
+    "pass": "a pass of T3",
+    "block": "a block of T3; a token",
+    "first_sound": "a stream's first sound",
+}
 
 # Of each column, for each part the seconds of every run.
 Times = dict[str, dict[str, list[float]]]
@@ -94,7 +102,7 @@ def table(times: Times) -> str:
     others = [name for name in times if name != FLASH]
     head = ["", "Flash, ours", *others, *(f"Flash / {name}" for name in others)]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for part in (*PARTS, "first_sound"):
+    for part in ROWS:
         own = times[FLASH].get(part)
         if own is None:
             continue
@@ -109,6 +117,12 @@ def table(times: Times) -> str:
 def _apart(ours: list[float], theirs: list[float]) -> str:
     """The ratio of the medians, and the least and the most of paired runs."""
     return "{:.2f} ({:.2f} to {:.2f})".format(*ratio(ours, theirs))
+
+
+def note(times: Times) -> str:
+    """The first sound of Flash's stream in units of a block."""
+    first, block = (median(times[FLASH][name]) for name in ("first_sound", "block"))
+    return f"A stream's first sound comes after the time of {first / block:.1f} blocks."
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -132,7 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
         }
         times = measure(workers, arguments.runs)
     say(f"{machine_name()}, {arguments.device}: {UTTERANCE_TOKENS} tokens, {arguments.runs} runs")
-    print(table(times))
+    print(f"{table(times)}\n\n{note(times)}")
     medians = {
         name: {part: median(all_) for part, all_ in own.items()} for name, own in times.items()
     }

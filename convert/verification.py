@@ -63,7 +63,10 @@ TOKENS = "s3_tokenizer/tokens"
 WHOLE = ("next token", "mel", "waveform", "spectrum")
 REQUIRED = (*OUTPUTS, TOKENS, *WHOLE)
 # A T3 that writes blocks does not predict the token after a given one, and has a prior.
-BLOCK_OUTPUTS = tuple(name for name in OUTPUTS if name != "t3/logits")
+BLOCK_OUTPUTS = (
+    *(name for name in OUTPUTS if name != "t3/logits"),
+    *("flash/prefix_shift", "flash/block0_logits", "flash/block1_logits"),
+)
 PRIOR = "prior of a block"
 BLOCKS_REQUIRED = (*BLOCK_OUTPUTS, TOKENS, *WHOLE, PRIOR)
 CHATTTS_REQUIRED = (
@@ -72,7 +75,7 @@ CHATTTS_REQUIRED = (
 )
 WORD_ERRORS = "word error rate"
 # Inputs of stages without weights, and of greedy decoding, where one other token changes all later.
-_UNUSED = ("audio/ref_24k", "sampler", "t3/greedy_steps", "flash/greedy")
+_UNUSED = ("audio/ref_24k", "sampler", "t3/greedy_steps", "flash/greedy", "flash/noise")
 
 
 @dataclass(frozen=True)

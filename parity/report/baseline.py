@@ -64,7 +64,8 @@ def growths(report: Mapping, baseline: Mapping | None = None) -> list[Growth]:
     """Errors of a report that are more than ten times those of the baseline.
 
     An output or a variant that the baseline does not have is new, and has no limit but its bound;
-    an output that the report does not have any more is an error.
+    an output that the report does not have any more is an error, unless the run was one of some
+    stages.
 
     Raises:
         ParityError: the report lacks outputs.
@@ -76,6 +77,8 @@ def growths(report: Mapping, baseline: Mapping | None = None) -> list[Growth]:
     for against, outputs in baseline.get(variant, {}).items():
         for output, before in outputs.items():
             row = rows.get((against, output))
+            if row is None and report["about"].get("only"):
+                continue  # of stages that were not asked for
             if row is None:
                 raise ParityError(f"the report of {variant} has no {output}, {against}.")
             limit = GROWTH * max(before, ROUNDING * row["bound"])
@@ -88,10 +91,12 @@ def of_reports(reports: Iterable[Mapping]) -> dict[str, dict[str, dict[str, floa
     """Baseline of reports' errors, two digits of each.
 
     Raises:
-        ParityError: one of them does not hold.
+        ParityError: one of them does not hold, or is of some stages.
     """
     result: dict = {}
     for report in reports:
+        if report["about"].get("only"):
+            raise ParityError("a run of some stages is no baseline: leave --stages out.")
         variant = report["about"]["variant"]
         if not report["holds"]:
             raise ParityError(f"the report of {variant} does not hold, so it cannot be a baseline.")

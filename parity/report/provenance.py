@@ -39,6 +39,7 @@ def run_metadata(
         "seed": settings.seed,
         "audio": "synthetic" if settings.audio is None else settings.audio.name,
         "precisions": list(settings.precisions),
+        "only": None if settings.only is None else list(settings.only),
         "versions": {
             **our_versions(),
             "reference": json.loads(torch_metadata.get("versions", "{}")),

@@ -27,6 +27,7 @@ _REFERENCE = "it needs upstream's PyTorch package: .ci/run sets it up and runs p
 _MINUTES = "it takes many minutes; tests/benchmarks/test_table.py runs its parts"
 _COMPANY = "it takes minutes; tests/benchmarks/test_company.py measures a small model"
 _CHATTTS = "it takes minutes; tests/benchmarks/test_chattts.py measures a small model"
+_FLASH = "it takes minutes; tests/benchmarks/test_flash.py times small models"
 _FAULTS = "tests/parity/test_chattts.py plants each of them"
 _FAILS = "it fails, as the page says; tests/parity/test_schedules.py requires that it does"
 _SCHEDULES = "it takes minutes; tests/models/test_schedules.py plays fifty for each network"
@@ -55,6 +56,7 @@ NOT_RUN = [
     NotRun("python -m benchmarks.streaming *", _MINUTES),
     NotRun("python -m benchmarks.training *", _MINUTES),
     NotRun("python -m benchmarks.company*", _COMPANY),
+    NotRun("python -m benchmarks.flash*", _FLASH),
     NotRun("mlx-chatterbox doctor", "it takes two minutes: .ci/run has its short form"),
     NotRun("python -m mlx_chatterbox.train.pocket *", "it takes a day, and needs Debian's flite"),
     NotRun("*--ray*", _CLUSTER),

@@ -294,6 +294,17 @@ def test_the_card_has_its_licence_and_its_origin(converted, tmp_path, capsys):
     assert 'model.generate("Hello there.", audio_prompt_path="me.wav")' in card
 
 
+def test_the_cards_example_speaks(converted, recording, tmp_path, monkeypatch):
+    from mlx_chatterbox.convert.model_card import model_card
+
+    card = model_card(converted, "me/flash", None)
+    code = card.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    save_audio(tmp_path / "me.wav", recording, 24000)
+    exec(code.replace("me/flash", str(converted)), {})
+    assert (tmp_path / "hello.wav").stat().st_size > 10_000
+
+
 def test_a_card_of_any_model_without_a_voice_says_how_to_give_one(small_checkpoint, tmp_path):
     from mlx_chatterbox.convert.model_card import model_card
 
