@@ -71,6 +71,17 @@ def test_what_is_missing_is_an_error_and_what_is_new_is_not(report):
     assert baseline.growths(more, known) == []
 
 
+def test_a_run_of_some_stages_is_compared_as_far_as_it_goes(report):
+    known = baseline.of_reports([report])
+    about = {**report["about"], "only": ["t3*"]}
+    some = {**report, "about": about, "rows": report["rows"][:1]}
+    assert baseline.growths(some, known) == []
+    grown = {**some, "rows": [{**some["rows"][0], "error": 1e9}]}
+    assert len(baseline.growths(grown, known)) == 1
+    with pytest.raises(ParityError, match="a run of some stages is no baseline"):
+        baseline.of_reports([some])
+
+
 def test_it_is_written_with_its_table_and_other_variants_stay(report, tmp_path):
     path, page = tmp_path / "baseline.json", tmp_path / "parity.md"
     page.write_text(f"before\n{baseline.BEGIN}\nold\n{baseline.END}\nafter\n")
