@@ -228,6 +228,23 @@ def test_what_is_masked_before_a_stop_token_is_decided(early_stop):
     assert tokens == expected.tolist()
 
 
+def test_no_pass_is_made_after_a_stop_token(early_stop):
+    """Upstream makes one more over the block; on a GPU it is queued before the stop is read."""
+    steps: list = []
+    engine, passes = DecodingEngine(early_stop[0]), 0
+    with device.pretend("cpu"):
+        row = engine.join(request(early_stop[0], tokens=40, on_step=steps.append))
+        while not engine.is_idle:
+            engine.step()
+            passes += 1
+    assert row.end == "stop"
+    # One a step, and one over each whole block before the last.
+    assert passes == len(steps) + steps[-1].block
+    stop = early_stop[0].config.stop_speech_token
+    last = steps[-1].after.tolist()
+    assert early_stop[0].config.mask_token not in last[: last.index(stop)]
+
+
 def test_upstream_loses_what_is_masked_before_a_stop_token(early_stop):
     t3, _ = early_stop
     stop = t3.config.stop_speech_token
