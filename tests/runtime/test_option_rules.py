@@ -63,7 +63,7 @@ def options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
 
 def words_for(name: str) -> list[str]:
     action = options(build_parser())[name]
-    if action.nargs == 0:
+    if action.nargs in (0, "?"):
         return [name]
     return [name, VALUES.get(name, "1")]
 
@@ -146,7 +146,8 @@ class Stub:
         )
         (folder / "config.json").write_text("{}")
         self.checkpoint = SimpleNamespace(folder=folder, config=config)
-        self.networks = SimpleNamespace(t3=SimpleNamespace(config=SimpleNamespace(is_gpt2=False)))
+        t3 = SimpleNamespace(is_gpt2=False, has_mask=False)
+        self.networks = SimpleNamespace(t3=SimpleNamespace(config=t3))
         self.defaults = config.generation
         self.tokenizer = SimpleNamespace()
         one = mx.ones((1, 2))
