@@ -53,8 +53,8 @@ class SpeechOptions(TypedDict, total=False):
             changes nothing.
         normalize: True writes numbers, abbreviations and signs out in words first; None takes the
             checkpoint's setting, which is False in upstream's (`docs/spoken-forms.md`). For
-            Chatterbox-Flash also "upstream": its own cleaner, and "unchanged": the text to the
-            letter, both for exact comparison.
+            Chatterbox-Flash also "upstream": its own cleaner, and "unchanged": the text as it is,
+            white space aside, both for exact comparison.
     """
 
     voice: Voice | None
