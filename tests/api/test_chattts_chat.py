@@ -246,7 +246,7 @@ def test_options_without_effect_are_named(chattts_folder):
         chat.load("custom", compile=True, custom_path=chattts_folder, use_flash_attn=True)
     with pytest.raises(SettingError, match="source"):
         chat.load("elsewhere")
-    with pytest.raises(CheckpointError, match="chattts_folder"):
+    with pytest.raises(CheckpointError, match="there is no folder"):
         chat.load("custom", custom_path=chattts_folder / "elsewhere")
     assert chat.has_loaded()
 
