@@ -13,7 +13,8 @@ import numpy as np
 
 from .errors import ParityError
 from .precisions import with_bound
-from .stages import EQUAL, MAX_ABS, UNEQUAL_SHARE, StageOutput, expanded, is_of_float32
+from .stages import expanded, is_of_float32
+from .tables.stage import EQUAL, MAX_ABS, UNEQUAL_SHARE, StageOutput
 
 
 @dataclass(frozen=True)

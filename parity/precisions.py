@@ -12,7 +12,7 @@ import re
 from dataclasses import replace
 
 from .errors import ParityError
-from .stages import EQUAL, RELATIVE_RMS, UNEQUAL_SHARE, StageOutput
+from .tables.stage import EQUAL, RELATIVE_RMS, UNEQUAL_SHARE, StageOutput
 
 PRECISIONS = ("float32", "float16", "bfloat16", "8bit", "4bit")
 

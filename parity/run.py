@@ -38,7 +38,8 @@ from .progress import phase, say
 from .report.provenance import METADATA_NAME, run_metadata
 from .report.report import LAYERS_NAME, NUMPY_NAME, TORCH_NAME, ParityReport, dump_name, of_folder
 from .settings import STORED_SEED, RunSettings
-from .stages import ALL_STAGES, CHATTTS, PIPELINE, computable, stages_of
+from .stages import ALL_STAGES, computable, stages_of
+from .tables.stage import CHATTTS, PIPELINE
 from .upstream.chattts_files import own_files
 from .upstream.files import upstream_of
 from .upstream.interpreter import find_interpreter

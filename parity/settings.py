@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .stages import CHATTTS
+from .tables.stage import CHATTTS
 
 # Of the weights on which ChatTTS's own modules made the stored reference.
 STORED_SEED = 2

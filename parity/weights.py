@@ -40,7 +40,7 @@ from .fabricate.checkpoint import (
 from .precisions import PRECISIONS
 from .progress import phase, say
 from .settings import RunSettings
-from .stages import CHATTTS
+from .tables.stage import CHATTTS
 from .upstream.chattts_files import own_files
 from .upstream.files import upstream_of
 from .whole_file import write_text

@@ -19,7 +19,8 @@ from ..numpy.backend import compute as compute_numpy
 from ..numpy.chattts_backend import ChatTTSReference, record
 from ..numpy.chattts_backend import compute as compute_chattts
 from ..numpy.networks import networks_of
-from ..stages import CHATTTS, FLASH, stages_of
+from ..stages import stages_of
+from ..tables.stage import CHATTTS, FLASH
 from ..taps.recording import write_taps
 from ..upstream.chattts_files import load_chattts, own_files
 from ..upstream.files import upstream_of

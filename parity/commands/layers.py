@@ -24,7 +24,7 @@ from ..progress import phase
 from ..report.report import LAYERS_NAME
 from ..report.tables import write_file
 from ..run import chattts_inputs, inputs_of, work_folder
-from ..stages import CHATTTS
+from ..tables.stage import CHATTTS
 from ..taps.recording import TapFile, read_taps
 from ..upstream.chattts_files import load_chattts, own_files
 from ..upstream.files import upstream_of

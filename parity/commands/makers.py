@@ -14,7 +14,7 @@ from ..inputs.chattts import make_inputs
 from ..inputs.make import inputs_with_pipeline
 from ..progress import phase
 from ..settings import default_seed
-from ..stages import CHATTTS
+from ..tables.stage import CHATTTS
 from ..upstream.interpreter import default_venv
 from ..upstream.setup import make_environment
 

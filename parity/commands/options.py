@@ -9,7 +9,7 @@ from mlx_chatterbox.runtime.number_options import whole
 
 from ..errors import ParityError
 from ..settings import RunSettings
-from ..stages import CHATTTS
+from ..tables.stage import CHATTTS
 from ..taps.names import CALLS, CHATTTS_TAPPED_STAGES, TAPPED_STAGES
 
 

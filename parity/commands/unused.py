@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..progress import say
-from ..stages import Stage, computable, expanded
+from ..stages import computable, expanded
+from ..tables.stage import Stage
 
 _NAMED = 5
 

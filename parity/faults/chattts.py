@@ -13,7 +13,7 @@ from mlx_chatterbox.models.chattts import convnext, dvae, gfsq, gpt, sampling, v
 from mlx_chatterbox.models.chattts.sampler import CodeSampler
 
 from ..mlx import chattts as backend
-from ..stages import CHATTTS
+from ..tables.stage import CHATTTS
 from .fault import Fault, Patches
 
 # --- Codes ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from mlx_chatterbox.models.flash import cache, schedule, scores, steppers, write
 from mlx_chatterbox.nn.attention import mask_bias
 
 from ..mlx import flash as stage
-from ..stages import FLASH
+from ..tables.stage import FLASH
 from .fault import Fault, Patches
 
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 from ..errors import ParityError
 from ..mlx.taps import layer_by_layer
-from ..stages import FLASH
+from ..tables.stage import FLASH
 from .chattts import FAULTS as IN_CHATTTS
 from .fault import Fault, Patches
 from .flash import FAULTS as IN_FLASH

@@ -12,7 +12,8 @@ from mlx_chatterbox.models.chattts.config import ChatTTSConfig, GPTConfig
 
 from ..compare import without_padding
 from ..dumps import read_dump
-from ..stages import CHATTTS_STAGES, expanded
+from ..stages import expanded
+from ..tables.chattts import CHATTTS_STAGES
 from .chattts_cases import as_notes
 from .synthetic_voice import SAMPLE_RATE, synthetic_voice
 

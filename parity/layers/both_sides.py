@@ -21,7 +21,7 @@ from ..fabricate.small_chattts import write_small_chattts
 from ..inputs.chattts import make_inputs as make_chattts_inputs
 from ..inputs.make import make_inputs
 from ..numpy.chattts_backend import ChatTTSReference, compute, record
-from ..stages import CHATTTS
+from ..tables.stage import CHATTTS
 from ..taps.recording import CALLS, Tap, read_taps
 from ..taps.upstream_names import upstream_names
 from ..upstream.chattts_files import load_chattts, own_files

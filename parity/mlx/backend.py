@@ -28,6 +28,7 @@ from mlx_chatterbox.weights.hub import holds_chattts
 
 from .. import stages
 from ..errors import ParityError
+from ..tables.stage import PIPELINE
 from ..taps.names import CHATTTS_TAPPED_STAGES, TAPPED_STAGES
 from ..taps.recording import CALLS, Tap
 from ..upstream.chattts_files import load_chattts
@@ -59,7 +60,7 @@ def compute(
     if holds_chattts(Path(folder)):
         return compute_with(load_chattts(folder).networks, inputs, only)
     checkpoint = load(folder, **model)
-    whole = {stages.PIPELINE: lambda _, inputs: pipeline(checkpoint, inputs)}
+    whole = {PIPELINE: lambda _, inputs: pipeline(checkpoint, inputs)}
     return _computed({**_STAGES, **whole}, checkpoint.networks, inputs, only)
 
 

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 from scipy.signal import get_window
 
-from ..stages import FLASH_STAGES
+from ..tables.flash import FLASH_STAGES
 
 
 def _frames(x: np.ndarray, length: int, hop: int) -> np.ndarray:

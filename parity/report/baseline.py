@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ..compare import Comparison
 from ..errors import ParityError
-from ..stages import CHATTTS, EQUAL, FLASH, Stage, StageOutput, expanded, stages_of
+from ..stages import expanded, stages_of
+from ..tables.stage import CHATTTS, EQUAL, FLASH, Stage, StageOutput
 from . import checked_json
 from .tables import write_file
 

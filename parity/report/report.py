@@ -13,7 +13,7 @@ from ..compare import Comparison, compare
 from ..dumps import read_dump
 from ..errors import ParityError
 from ..precisions import PRECISIONS
-from ..stages import CHATTTS
+from ..tables.stage import CHATTTS
 from . import checked_json
 from .checked_json import read_metadata
 from .provenance import METADATA_NAME

@@ -15,7 +15,7 @@ from mlx_chatterbox.weights.hub import family_of
 from mlx_chatterbox.weights.source_paths import recall
 
 from ..errors import ParityError
-from ..stages import CHATTTS
+from ..tables.stage import CHATTTS
 
 
 @dataclass(frozen=True)

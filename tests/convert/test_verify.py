@@ -36,7 +36,7 @@ from mlx_chatterbox.convert.verification import (
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.parity.inputs.make import Sizes
-from mlx_chatterbox.parity.stages import STAGES
+from mlx_chatterbox.parity.tables.chatterbox import STAGES
 from mlx_chatterbox.weights.checkpoint import load_converted
 from mlx_chatterbox.weights.conversion.bounds import BOUNDS, precision_name
 from mlx_chatterbox.weights.conversion.recipes import RECIPES, plain, uniform

@@ -21,7 +21,7 @@ from mlx_chatterbox.models.t3.config import T3Config
 from mlx_chatterbox.models.t3.t3 import T3
 from mlx_chatterbox.parity.compare import compare
 from mlx_chatterbox.parity.mlx.backend import compute_with
-from mlx_chatterbox.parity.stages import FLASH_STAGES
+from mlx_chatterbox.parity.tables.flash import FLASH_STAGES
 from tests.flash_reference import MASK, RUNS, recorded, reference, tensor
 
 pytestmark = pytest.mark.slow

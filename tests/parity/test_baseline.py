@@ -11,7 +11,8 @@ from mlx_chatterbox.parity.__main__ import main
 from mlx_chatterbox.parity.compare import Comparison, OutputVerdict
 from mlx_chatterbox.parity.errors import ParityError
 from mlx_chatterbox.parity.report import baseline
-from mlx_chatterbox.parity.stages import EQUAL, RELATIVE_RMS, expanded, stages_of
+from mlx_chatterbox.parity.stages import expanded, stages_of
+from mlx_chatterbox.parity.tables.stage import EQUAL, RELATIVE_RMS
 
 
 def row(output, error, bound=1e-4, **other):

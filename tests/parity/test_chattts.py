@@ -25,7 +25,9 @@ from mlx_chatterbox.parity.layers.bisect import bisect
 from mlx_chatterbox.parity.layers.both_sides import small_chattts_model
 from mlx_chatterbox.parity.layers.mutants import try_fault
 from mlx_chatterbox.parity.mlx.backend import compute_with, record_with
-from mlx_chatterbox.parity.stages import CHATTTS, CHATTTS_STAGES, computable, expanded
+from mlx_chatterbox.parity.stages import computable, expanded
+from mlx_chatterbox.parity.tables.chattts import CHATTTS_STAGES
+from mlx_chatterbox.parity.tables.stage import CHATTTS
 from mlx_chatterbox.weights.source_paths import remember
 
 FAULTS = [fault for fault in faults().values() if fault.variant == CHATTTS]

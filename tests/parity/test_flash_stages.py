@@ -26,6 +26,8 @@ from mlx_chatterbox.parity.numpy import backend as numpy_backend
 from mlx_chatterbox.parity.numpy import flash, flash_network
 from mlx_chatterbox.parity.numpy.flash_steps import PADDING, decided_counts, recorded_steps
 from mlx_chatterbox.parity.numpy.networks import networks_of
+from mlx_chatterbox.parity.tables.flash import FLASH_STAGES
+from mlx_chatterbox.parity.tables.stage import FLASH
 from tests.models.small_flash import BLOCK, TEXTS, NumpyFlash, small_flash
 from tests.small import small_config
 
@@ -130,7 +132,7 @@ def expected(network, inputs, runs):
 
 def test_every_output_is_numpys(networks, network, inputs, expected):
     results = compute_with(networks, inputs)
-    outputs = {output.name for stage in stages.FLASH_STAGES for output in stage.outputs}
+    outputs = {output.name for stage in FLASH_STAGES for output in stage.outputs}
     assert set(results) == outputs | {"t3/cond_emb"}
     comparison = compare(expected, results)
     assert len(comparison.rows) == len(expected)
@@ -225,7 +227,7 @@ def test_inputs_that_are_refused(networks, inputs):
 
 
 def test_dump_says_which_inputs_it_does_not_use(inputs, capsys):
-    table = stages.stages_of(stages.FLASH)
+    table = stages.stages_of(FLASH)
     say_unused(inputs, table, "in")
     assert capsys.readouterr().err == ""
     short = {name: value for name, value in inputs.items() if name != "flash/greedy/steps"}

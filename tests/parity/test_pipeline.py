@@ -13,7 +13,8 @@ from mlx_chatterbox.parity.inputs.encoding import decoded, encoded, written
 from mlx_chatterbox.parity.inputs.pipeline import TEXTS, TOKENS, pipeline_inputs
 from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.parity.mlx.backend import compute
-from mlx_chatterbox.parity.stages import PIPELINE, STAGES
+from mlx_chatterbox.parity.tables.chatterbox import STAGES
+from mlx_chatterbox.parity.tables.stage import PIPELINE
 
 pytestmark = pytest.mark.numbers
 

@@ -11,7 +11,10 @@ from mlx_chatterbox.parity.errors import ParityError
 from mlx_chatterbox.parity.fabricate.small import SMALL_SIZES
 from mlx_chatterbox.parity.inputs.make import make_inputs
 from mlx_chatterbox.parity.mlx.backend import compute_with
-from mlx_chatterbox.parity.stages import CHATTTS_STAGES, STAGES, UNEQUAL_SHARE, expanded
+from mlx_chatterbox.parity.stages import expanded
+from mlx_chatterbox.parity.tables.chatterbox import STAGES
+from mlx_chatterbox.parity.tables.chattts import CHATTTS_STAGES
+from mlx_chatterbox.parity.tables.stage import UNEQUAL_SHARE
 from mlx_chatterbox.parity.upstream.files import upstream_of
 from mlx_chatterbox.parity.weights import convert_to
 from mlx_chatterbox.weights.checkpoint import load

@@ -13,7 +13,9 @@ from mlx_chatterbox.parity.layers.profiles import (
     layer_errors,
     over_time,
 )
-from mlx_chatterbox.parity.stages import CHATTTS_STAGES, STAGES, expanded
+from mlx_chatterbox.parity.stages import expanded
+from mlx_chatterbox.parity.tables.chatterbox import STAGES
+from mlx_chatterbox.parity.tables.chattts import CHATTTS_STAGES
 from mlx_chatterbox.parity.taps.recording import Tap
 
 

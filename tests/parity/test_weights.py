@@ -18,7 +18,8 @@ from mlx_chatterbox.parity.__main__ import main
 from mlx_chatterbox.parity.errors import ParityError
 from mlx_chatterbox.parity.run import wanted_inputs
 from mlx_chatterbox.parity.settings import RunSettings
-from mlx_chatterbox.parity.stages import STAGES, computable, input_names
+from mlx_chatterbox.parity.stages import computable, input_names
+from mlx_chatterbox.parity.tables.chatterbox import STAGES
 from mlx_chatterbox.parity.weights import located
 from mlx_chatterbox.weights.variants import variant_named
 from tests.weights.hub_stand_in import hub_stand_in

@@ -25,7 +25,8 @@ from mlx_chatterbox.parity.fabricate.checkpoint import fabricate, upstream_shape
 from mlx_chatterbox.parity.fabricate.small import SMALL_SIZES
 from mlx_chatterbox.parity.inputs.make import make_inputs
 from mlx_chatterbox.parity.settings import RunSettings
-from mlx_chatterbox.parity.stages import FLASH_STAGES, computable
+from mlx_chatterbox.parity.stages import computable
+from mlx_chatterbox.parity.tables.flash import FLASH_STAGES
 from mlx_chatterbox.parity.weights import located
 from mlx_chatterbox.weights.checkpoint import build, load_converted, variant_of, verify_folder
 from mlx_chatterbox.weights.conversion.core import convert
