@@ -108,6 +108,20 @@ def test_a_width_is_one_trace_on_a_gpu(as_gpu, monkeypatch):
     assert len(made) == 2
 
 
+def test_a_gpu_draws_what_a_cpu_draws(t3):
+    """Keys and noise are the same, of a network that predicts sharply."""
+
+    def tokens() -> list[list[int]]:
+        requests = (request(t3, tokens=20, key=mx.random.key(n), **DRAWN) for n in range(3))
+        return [[token for block in decode(t3, one) for token in block] for one in requests]
+
+    with device.pretend("cpu"):
+        by_cpu = tokens()
+    with device.pretend("gpu"):
+        assert tokens() == by_cpu
+    assert len({tuple(one) for one in by_cpu}) == 3
+
+
 def test_a_gpu_waits_once_a_block(t3, as_gpu, monkeypatch):
     """Tokens of a block are read once, when the pass after it is queued."""
     events: list[str] = []
