@@ -110,6 +110,8 @@ class Networks:
         if self.variant.is_flash:
             from chatterbox_flash.model import ChatterboxFlashT3
 
+            _crop_to_lengths()
+
             return ChatterboxFlashT3
         from chatterbox.models.t3 import T3
 
@@ -202,3 +204,24 @@ def _load_strictly(module, path: Path, may_lack: frozenset[str]) -> None:
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
             raise WeightMismatch(f"{path}: {name} became {tensor.dtype}, not float32.")
+
+
+def _crop_to_lengths() -> None:
+    """Let `DynamicCache.crop` take the length that stays, as upstream's engine for Flash calls it.
+
+    So it does in transformers 5.2, which upstream was written for; newer ones, which other
+    packages in an environment may want, take the number of tokens to remove, below zero.
+    """
+    from transformers import DynamicCache
+
+    exact = DynamicCache.crop
+    if getattr(exact, "takes_lengths", False):
+        return
+
+    def crop(self, length: int) -> None:
+        removed = self.get_seq_length() - length if length > 0 else -length
+        if removed > 0:
+            exact(self, -removed)
+
+    crop.takes_lengths = True  # type: ignore[attr-defined]
+    DynamicCache.crop = crop
