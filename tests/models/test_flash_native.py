@@ -140,3 +140,33 @@ def test_packed_weights_are_left_to_mlx():
     t3 = small_flash()
     t3.set_dtype(mx.bfloat16)
     assert NativePass.of_blocks(t3) is None
+
+
+def test_blocks_that_are_too_wide_for_c_are_as_alone_in_any_company(t3):
+    """MLX makes their passes, a sentence each where that is asked for; guided or not."""
+    wide = MOST_BLOCK_ROWS // 2 + 4
+    requests, together = [], []
+    for number in range(4):
+        together.append([])
+        settings = {"cfg_scale": float(number % 2), "num_steps": 2, "temperature": 1.0}
+        requests.append(
+            request(
+                t3,
+                TEXTS[number % 3],
+                wide,
+                block_size=wide,
+                key=mx.random.key(number),
+                on_step=together[-1].append,
+                **settings,
+            )
+        )
+    for _ in decode_together(t3, requests, mode="invariant"):
+        pass
+    for one, own in zip(requests, together, strict=True):
+        alone: list = []
+        for _ in decode_together(t3, [replace(one, on_step=alone.append)], mode="invariant"):
+            pass
+        assert len(alone) == len(own) > 0
+        for a, b in zip(alone, own, strict=True):
+            assert np.array_equal(a.scores, b.scores)
+            assert np.array_equal(a.after, b.after)

@@ -103,8 +103,8 @@ class BlockStepper(BlocksStepper):
         by_width: dict[int, list[Progress]] = {}
         for row in rows:
             by_width.setdefault(self._places[row].width, []).append(row)
-        most = self._writer.sentences(self._sentences)
         for width, alike in by_width.items():
+            most = self._writer.sentences(self._sentences, width)
             for first in range(0, len(alike), most):
                 self._pass(alike[first : first + most], width)
 

@@ -93,8 +93,8 @@ class BlockWriter:
         Returns:
             For each (n, T, C) after the final norm; n is 2 with guidance, else 1.
         """
-        in_c = self._in_c()
-        if in_c is not None and max(c.rows for c in caches) * width <= MOST_BLOCK_ROWS:
+        in_c = self._in_c_for(width)
+        if in_c is not None:
             return self._run_in_c(in_c, blocks, caches)
         padded = [mx.pad(block, (0, width - block.shape[0])) for block in blocks]
         rows = [mx.broadcast_to(p, (c.rows, width)) for p, c in zip(padded, caches, strict=True)]
@@ -131,9 +131,14 @@ class BlockWriter:
             rows += own
         return [*results, *map(mx.array, in_c.run(tokens[first:], caches[first:]))]
 
-    def sentences(self, most: int) -> int:
-        """The most sentences of a pass: in C as many as there are, else so many."""
-        return most if self._in_c() is None else MOST_BLOCK_ROWS
+    def _in_c_for(self, width: int) -> NativePass | None:
+        """The pass in C if it takes a guided sentence of such blocks; whoever comes along."""
+        return self._in_c() if 2 * width <= MOST_BLOCK_ROWS else None
+
+    def sentences(self, most: int, width: int) -> int:
+        """The most sentences of a pass over blocks of a width: in C as many as there are, else
+        so many."""
+        return most if self._in_c_for(width) is None else MOST_BLOCK_ROWS
 
     def logits(self, before: mx.array, hidden: mx.array) -> mx.array:
         """Predict the positions of a block.
