@@ -29,6 +29,7 @@ _COMPANY = "it takes minutes; tests/benchmarks/test_company.py measures a small 
 _CHATTTS = "it takes minutes; tests/benchmarks/test_chattts.py measures a small model"
 _FLASH = "it takes minutes; tests/benchmarks/test_flash.py times small models"
 _FAULTS = "tests/parity/test_chattts.py plants each of them"
+_FAULTS_TORCH = "it needs PyTorch; tests/parity/test_reference_taps.py plants each of them"
 _FAILS = "it fails, as the page says; tests/parity/test_schedules.py requires that it does"
 _SCHEDULES = "it takes minutes; tests/models/test_schedules.py plays fifty for each network"
 _CLUSTER = "it needs Ray; tests/longform/test_job_ray.py runs a job by it"
@@ -47,6 +48,7 @@ NOT_RUN = [
     NotRun("python -m parity dump *", _REFERENCE),
     NotRun("python -m parity mutate", _REFERENCE),
     NotRun("python -m parity mutate --variant chattts", _FAULTS),
+    NotRun("python -m parity mutate --variant flash", _FAULTS_TORCH),
     NotRun("python -m parity schedules *--mode fast", _FAILS),
     NotRun("python -m parity schedules --fault *", _FAILS),
     NotRun("python -m parity schedules *--steps *", _SCHEDULES),

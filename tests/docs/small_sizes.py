@@ -19,7 +19,7 @@ from tests.small import small_config
 
 def shrink() -> None:
     """Give the variants that can be fabricated small default configurations."""
-    for name in ("english", "multilingual", "turbo", "nano"):
+    for name in ("english", "multilingual", "turbo", "nano", "flash"):
         config = small_config(name)
         # Their tables of positions end at 256, where the real ones allow 1000 tokens.
         config.generation.max_new_tokens = 200

@@ -183,7 +183,7 @@ def world(folder: Path) -> Iterator[World]:
         shutil.copytree(compiled, cache / "mlx-chatterbox" / "kernels")
         (cache / "mlx-chatterbox").chmod(0o700)
     with hub_stand_in() as hub:
-        for name in ("english", "multilingual", "turbo"):
+        for name in ("english", "multilingual", "turbo", "flash"):
             made = fabricate(folder / name, variant=name, config=small_config(name))
             files = {path.name: path.read_bytes() for path in made.iterdir() if path.is_file()}
             repository = variant_named(name).repo
